@@ -1,0 +1,88 @@
+"""Streams of samples from tar shards: typed stages, joined with `|`, that resume exactly where they stopped.
+
+    urls("train-{000000..000146}.tar") | split_by_worker | tarsamples | decode("rgb") | batched(32)
+
+README.md is the way in; ARCHITECTURE.md tells which room is for what.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from streamwds import errors, iterators
+from streamwds.context import Context
+from streamwds.errors import StreamwdsError
+from streamwds.handlers import (
+    ignore_and_continue,
+    ignore_and_stop,
+    reraise_exception,
+    skip_at_most,
+    warn_and_continue,
+    warn_and_stop,
+)
+from streamwds.position import Position
+from streamwds.shards.opening import Shard, open_shards
+from streamwds.shards.splitting import everywhere, split_by_node, split_by_worker
+from streamwds.shards.urls import urls
+from streamwds.stage import Batch, Sample, Stage, Stream, identity, stage
+from streamwds.stages.batching import batched, collate, unbatched
+from streamwds.stages.counting import take
+from streamwds.stages.decoding import decode
+from streamwds.stages.fields import to_tuple
+from streamwds.stages.mapping import map, select
+from streamwds.stages.shuffling import shuffle
+from streamwds.tar.members import Member, tarfiles
+from streamwds.tar.samples import group_by_keys, tarsamples
+from streamwds.tar.writer import TarWriter
+
+if TYPE_CHECKING:
+    from streamwds.torch import to_torch
+
+__all__ = [
+    "Batch",
+    "Context",
+    "Member",
+    "Position",
+    "Sample",
+    "Shard",
+    "Stage",
+    "Stream",
+    "StreamwdsError",
+    "TarWriter",
+    "batched",
+    "collate",
+    "decode",
+    "errors",
+    "everywhere",
+    "group_by_keys",
+    "identity",
+    "ignore_and_continue",
+    "ignore_and_stop",
+    "iterators",
+    "map",
+    "open_shards",
+    "reraise_exception",
+    "select",
+    "shuffle",
+    "skip_at_most",
+    "split_by_node",
+    "split_by_worker",
+    "stage",
+    "take",
+    "tarfiles",
+    "tarsamples",
+    "to_torch",
+    "to_tuple",
+    "unbatched",
+    "urls",
+    "warn_and_continue",
+    "warn_and_stop",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "to_torch":  # (asked for by name, so that importing the package imports no torch)
+        from streamwds.torch import to_torch
+
+        return to_torch
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

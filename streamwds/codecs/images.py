@@ -1,0 +1,314 @@
+"""Pictures: bytes to arrays, tensors and Pillow images by an image spec, and back by the extension.
+
+Pillow reads them all; it is imported with the first picture, and torch with the first tensor. Only formats for which
+Pillow starts no other program are ever opened, whatever the extension says.
+
+| spec | library | dtype | shape | range |
+|---|---|---|---|---|
+| `l8` | numpy | uint8 | H×W | 0..255 |
+| `rgb8` | numpy | uint8 | H×W×3 | 0..255 |
+| `rgba8` | numpy | uint8 | H×W×4 | 0..255 |
+| `l` | numpy | float32 | H×W | 0..1 |
+| `rgb` | numpy | float32 | H×W×3 | 0..1 |
+| `rgba` | numpy | float32 | H×W×4 | 0..1 |
+| `torchl8` | torch | uint8 | 1×H×W | 0..255 |
+| `torchrgb8` | torch | uint8 | 3×H×W | 0..255 |
+| `torchrgba8` | torch | uint8 | 4×H×W | 0..255 |
+| `torchl` | torch | float32 | 1×H×W | 0..1 |
+| `torchrgb`, `torch` | torch | float32 | 3×H×W | 0..1 |
+| `torchrgba` | torch | float32 | 4×H×W | 0..1 |
+| `pill` | Pillow | mode L | | 0..255 |
+| `pil`, `pilrgb` | Pillow | mode RGB | | 0..255 |
+| `pilrgba` | Pillow | mode RGBA | | 0..255 |
+
+The values are webdataset's, with these differences: gray tensors are 1×H×W (there H×W); 16-bit gray is scaled to
+8 bits and rounded (there everything above 255 is clipped to white); LAB can become gray (there an error); 32-bit and
+floating-point TIFF and PFM are refused, as nothing says which value is white (there clipped to 0..255); numpy arrays
+are writable.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import io
+import struct
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from streamwds.codecs.codec import Codec, Decode, describe, to_array
+from streamwds.errors import EncodeError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["CODECS", "FORMATS", "SPECS", "ImageSpec", "decode_image", "encode_image", "image_decoder"]
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM")
+"""Pillow's names of the formats that are opened. Never EPS, for which Pillow starts Ghostscript."""
+
+Mode: TypeAlias = Literal["L", "RGB", "RGBA"]
+
+
+@attrs.frozen
+class ImageSpec:
+    """What a decoded picture is: an array of `library` and `dtype` (None for Pillow images) in Pillow's `mode`."""
+
+    library: Literal["numpy", "torch", "pil"]
+    dtype: Literal["uint8", "float32"] | None
+    mode: Mode
+
+
+SPECS: Mapping[str, ImageSpec] = MappingProxyType(
+    {
+        "l8": ImageSpec("numpy", "uint8", "L"),
+        "rgb8": ImageSpec("numpy", "uint8", "RGB"),
+        "rgba8": ImageSpec("numpy", "uint8", "RGBA"),
+        "l": ImageSpec("numpy", "float32", "L"),
+        "rgb": ImageSpec("numpy", "float32", "RGB"),
+        "rgba": ImageSpec("numpy", "float32", "RGBA"),
+        "torchl8": ImageSpec("torch", "uint8", "L"),
+        "torchrgb8": ImageSpec("torch", "uint8", "RGB"),
+        "torchrgba8": ImageSpec("torch", "uint8", "RGBA"),
+        "torchl": ImageSpec("torch", "float32", "L"),
+        "torchrgb": ImageSpec("torch", "float32", "RGB"),
+        "torch": ImageSpec("torch", "float32", "RGB"),
+        "torchrgba": ImageSpec("torch", "float32", "RGBA"),
+        "pill": ImageSpec("pil", None, "L"),
+        "pil": ImageSpec("pil", None, "RGB"),
+        "pilrgb": ImageSpec("pil", None, "RGB"),
+        "pilrgba": ImageSpec("pil", None, "RGBA"),
+    }
+)
+
+
+# ---- bytes to pictures
+
+
+def image_decoder(spec: str) -> Decode:
+    """The function that decodes a picture's bytes as `spec` says; `ValueError` for a spec that is none.
+
+    It can be pickled. See the table above for what it gives, and `decode_image` for what it raises.
+
+    >>> image_decoder("rgb8")(encode_image(np.zeros((2, 3), np.uint8), "png")).shape
+    (2, 3, 3)
+    """
+    if spec not in SPECS:
+        raise ValueError(f"no image spec is called {spec!r}; there are {', '.join(SPECS)}")
+    return functools.partial(decode_image, spec=SPECS[spec])
+
+
+def decode_image(data: bytes, spec: ImageSpec) -> Any:
+    """One picture as `spec` says: a numpy array or torch tensor, contiguous, writable and owning its memory, or a
+    Pillow image, loaded and without a file behind it.
+
+    Of an animation, the first frame. Transparency is dropped unless the spec has alpha, as Pillow does, without a
+    background put behind it. EXIF orientation is not applied. 16-bit gray is rounded to the nearest of 256 levels;
+    of 16-bit colour, Pillow keeps the high byte.
+
+    Raises `PIL.UnidentifiedImageError` (an `OSError`) for what is none of `FORMATS`, `OSError` or `ValueError` for a
+    picture that is cut or broken as far as its format shows it, `PIL.Image.DecompressionBombError` for more pixels
+    than `PIL.Image.MAX_IMAGE_PIXELS` (89 million unless you set it; None lifts it), and `ValueError` for 32-bit and
+    floating-point pixels.
+
+    >>> decode_image(encode_image(np.full((1, 2), 255, np.uint8), "png"), SPECS["rgb"])
+    array([[[1., 1., 1.],
+            [1., 1., 1.]]], dtype=float32)
+    """
+    image = _open(data)
+    if spec.library == "pil":
+        return image.copy() if image.mode == spec.mode else _convert(image, spec.mode)
+    if image.mode != spec.mode:
+        image = _convert(image, spec.mode)
+    if spec.library == "numpy":
+        return np.array(image) if spec.dtype == "uint8" else _unit(np.asarray(image))
+
+    import torch
+
+    pixels: NDArray[np.uint8] = np.asarray(image)
+    # Channels are moved while they are bytes, a quarter of the floats' size.
+    planes = np.array(pixels[np.newaxis] if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0), order="C")
+    tensor: torch.Tensor = torch.from_numpy(planes if spec.dtype == "uint8" else _unit(planes))  # pyright: ignore[reportUnknownMemberType]
+    return tensor
+
+
+def _unit(pixels: NDArray[Any]) -> NDArray[np.float32]:
+    # A division, since the product with 1/255 is not always the nearest float; in one pass over the bytes.
+    floats: NDArray[np.float32] = np.divide(pixels, np.float32(255), dtype=np.float32)
+    return floats
+
+
+@functools.cache
+def _pillow() -> Any:
+    """`PIL.Image`, with the readers and writers of `FORMATS` registered.
+
+    Pillow registers by itself only some of them at first, and all that it has (EPS too) when it misses one.
+    """
+    for name in ("Jpeg", "Png", "WebP", "Gif", "Tiff", "Bmp", "Ppm"):
+        importlib.import_module(f"PIL.{name}ImagePlugin")
+    return importlib.import_module("PIL.Image")
+
+
+def _open(data: bytes) -> Image.Image:
+    pillow = _pillow()
+    try:
+        image: Image.Image = pillow.open(io.BytesIO(data), formats=FORMATS)
+    except pillow.UnidentifiedImageError:  # its own message shows the address of the stream
+        kinds = ", ".join(FORMATS)
+        raise pillow.UnidentifiedImageError(
+            f"no readable image in one of the formats {kinds}: {len(data)} bytes that begin with {data[:16]!r}"
+        ) from None
+    # Pillow only warns up to twice its limit. Looking again costs less than to turn the warning into an error, and
+    # unlike that it works on several threads.
+    limit: int | None = pillow.MAX_IMAGE_PIXELS
+    if limit is not None and image.width * image.height > limit:
+        raise pillow.DecompressionBombError(
+            f"{image.width}×{image.height} pixels are more than PIL.Image.MAX_IMAGE_PIXELS, {limit}"
+        )
+    image.load()
+    return image
+
+
+def _convert(image: Image.Image, mode: Mode) -> Image.Image:
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        image = _gray8(image)
+    elif image.mode in ("I", "F"):
+        raise ValueError(
+            f"{image.format} pixels of Pillow's mode {image.mode} (32 bits, or signed) have no certain white level, "
+            "so no image spec covers them; decode the field with a function of your own"
+        )
+    elif image.mode == "LAB":
+        image = image.convert("RGB")  # Pillow has no other way from LAB
+    elif image.mode == "P" and mode != "RGBA":
+        image.info.pop("transparency", None)  # Pillow would warn that it is lost
+    return image.convert(mode)
+
+
+def _gray8(image: Image.Image) -> Image.Image:
+    """16-bit gray as 8-bit gray, with alpha where the file names a transparent level."""
+    pillow = _pillow()
+    levels = np.asarray(image, dtype=np.uint32)
+    # Pillow gives 12-bit TIFF as it is; PNG and PNM it has scaled to 16 bits.
+    white = (1 << getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0]) - 1
+    gray: Image.Image = pillow.fromarray(((levels * 255 + white // 2) // white).astype(np.uint8))
+    transparent = image.info.get("transparency")
+    if transparent is None:
+        return gray
+    alpha = np.where(levels == transparent, 0, 255).astype(np.uint8)
+    merged: Image.Image = pillow.merge("LA", (gray, pillow.fromarray(alpha)))
+    return merged
+
+
+_BITS_PER_SAMPLE = 258  # the TIFF tag
+
+
+# ---- pictures to bytes
+
+
+@attrs.frozen
+class _Writer:
+    """How Pillow writes some extensions: its format, the modes that keep every pixel's meaning, its options."""
+
+    extensions: tuple[str, ...]
+    format: str
+    modes: tuple[str, ...]
+    options: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+
+
+_WRITERS = (
+    _Writer(("jpg", "jpeg"), "JPEG", ("1", "L", "RGB", "CMYK"), {"quality": 100}),
+    _Writer(("png",), "PNG", ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")),
+    _Writer(("ppm", "pnm"), "PPM", ("1", "L", "RGB", "I;16")),
+    _Writer(("pgm",), "PPM", ("L", "I;16")),
+    _Writer(("pbm",), "PPM", ("1",)),
+    _Writer(("webp",), "WEBP", ("L", "RGB", "RGBA"), {"lossless": True, "exact": True}),
+    _Writer(("tif", "tiff"), "TIFF", ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16")),
+    _Writer(("bmp",), "BMP", ("1", "L", "P", "RGB")),
+    _Writer(("gif",), "GIF", ("1", "L", "P", "RGB")),
+)
+_WRITER_OF: Mapping[str, _Writer] = MappingProxyType({e: writer for writer in _WRITERS for e in writer.extensions})
+
+
+def encode_image(value: Any, extension: str) -> bytes:
+    """A picture as a file of `extension`: jpg jpeg png ppm pnm pgm pbm webp tif tiff bmp gif.
+
+    `value` is a numpy array H×W, H×W×1, H×W×3 or H×W×4; a torch tensor H×W, 1×H×W, 3×H×W or 4×H×W, always channels
+    first; or a Pillow image. Arrays are uint8, or floats in 0..1, which are rounded to the nearest of 256 levels;
+    like webdataset we forgive a thousandth beyond, so that rounding errors of a filter don't matter (webdataset cuts
+    floats off instead of rounding them, so that its PNGs don't always give back what was decoded). `bytes` are given
+    back unchanged.
+
+    jpg is written with quality 100 as by webdataset, to the byte; webp lossless; tiff uncompressed; so all but jpg,
+    and gif of more than 256 colours, keep every 8-bit pixel. What a format can't hold is refused rather than dropped:
+    alpha in all but png, webp and tiff, colour in pgm, gray in pbm (which takes 0 and 255 only).
+
+    Raises `EncodeError` for other types, dtypes and shapes, for values outside 0..1 (NaN too), for a picture without
+    pixels, and for what the format can't hold.
+
+    >>> encode_image(np.array([[0.0, 0.5, 1.0]]), "pgm")
+    b'P5\\n3 1\\n255\\n\\x00\\x80\\xff'
+    """
+    if isinstance(value, bytes):
+        return value
+    writer = _WRITER_OF[extension]
+    image = _to_image(value)
+    if image.mode == "L" and "L" not in writer.modes and not any(image.histogram()[1:255]):
+        image = image.convert("1")
+    if image.mode not in writer.modes:
+        modes = ", ".join(writer.modes)
+        raise EncodeError(f"{extension} holds pictures of the modes {modes}, not {image.mode}: convert it first")
+    stream = io.BytesIO()
+    try:
+        image.save(stream, format=writer.format, **writer.options)
+    except (OSError, ValueError, struct.error) as error:  # mostly: larger than the format's headers can say
+        raise EncodeError(
+            f"Pillow can't write {image.width}×{image.height} pixels of mode {image.mode} as {extension}: {error}"
+        ) from error
+    return stream.getvalue()
+
+
+def _to_image(value: Any) -> Image.Image:
+    pillow = _pillow()
+    if isinstance(value, pillow.Image):
+        image: Image.Image = value
+    else:
+        image = pillow.fromarray(_to_pixels(value))
+    if not image.width or not image.height:
+        raise EncodeError("a picture without pixels can't be written")
+    return image
+
+
+def _to_pixels(value: Any) -> NDArray[np.uint8]:
+    """uint8 pixels, H×W or H×W×C."""
+    pixels = to_array(value)
+    if pixels is None or not (pixels.dtype == np.uint8 or pixels.dtype.kind == "f"):
+        raise EncodeError(
+            "expected a picture: a numpy array or torch tensor of uint8 or of floats in 0..1, or a Pillow image "
+            f"(or bytes, already encoded), got {describe(value)}"
+        )
+    channels_first = not isinstance(value, np.ndarray)
+    if channels_first and pixels.ndim == 3:
+        pixels = np.moveaxis(pixels, 0, 2)
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    if pixels.ndim != 2 and (pixels.ndim != 3 or pixels.shape[2] not in (3, 4)):
+        shapes = "H×W, 1×H×W, 3×H×W or 4×H×W" if channels_first else "H×W, H×W×1, H×W×3 or H×W×4"
+        raise EncodeError(f"expected a picture of the shape {shapes}, got {describe(value)}")
+    if pixels.dtype != np.uint8 and pixels.size:
+        low, high = float(pixels.min()), float(pixels.max())
+        if not (low > -0.001 and high < 1.001):  # so written, NaN is refused too
+            raise EncodeError(f"floats of a picture must be in 0..1; these are from {low} to {high}")
+        pixels = np.rint(np.clip(pixels, 0, 1) * np.float32(255))
+    return np.ascontiguousarray(pixels, dtype=np.uint8)
+
+
+CODECS = tuple(
+    Codec(writer.extensions, encode=functools.partial(encode_image, extension=writer.extensions[0]))
+    for writer in _WRITERS
+)
+"""The encoders of pictures. They have no decoder of their own: that depends on the image spec, see `image_decoder`."""

@@ -1,0 +1,161 @@
+"""The errors and warnings of the package: every error derives from `StreamwdsError` and says where it happened.
+
+Only classes live here, so that any module may import them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "CollateError",
+    "CompositionError",
+    "DecodeError",
+    "DistributionError",
+    "DoubleBatchWarning",
+    "DuplicateFieldError",
+    "EncodeError",
+    "FewShardsWarning",
+    "FunctionError",
+    "HeaderError",
+    "MissingFieldError",
+    "OpenError",
+    "PositionError",
+    "ReplayError",
+    "SkippedWarning",
+    "SourceError",
+    "StreamwdsError",
+    "TarError",
+    "TruncatedError",
+    "WriteError",
+]
+
+
+class StreamwdsError(Exception):
+    """Base of all errors of the package.
+
+    `url`, `offset` (bytes into the uncompressed shard), `key` and `field` say where it happened, as far as that is
+    known; they stand before the message in `str(error)`. An error reaches a handler with two numbers more: how many
+    items its stage `skipped` before it and had `seen` by then, in this run.
+
+    >>> print(StreamwdsError("the header's checksum is wrong", url="a.tar", offset=1024))
+    a.tar, byte 1024: the header's checksum is wrong
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        url: str | None = None,
+        offset: int | None = None,
+        key: str | None = None,
+        field: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.url = url
+        self.offset = offset
+        self.key = key
+        self.field = field
+        self.skipped = 0
+        self.seen = 0
+
+    def __str__(self) -> str:
+        where = [
+            *([self.url] if self.url is not None else []),
+            *([f"byte {self.offset}"] if self.offset is not None else []),
+            *([f"key {self.key!r}"] if self.key is not None else []),
+            *([f"field {self.field!r}"] if self.field is not None else []),
+        ]
+        return f"{', '.join(where)}: {self.message}" if where else self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.message,), self.__dict__)  # keyword arguments would be lost in a plain pickle
+
+
+# ---- while a pipeline is put together or opened
+
+
+class CompositionError(StreamwdsError, TypeError):
+    """Stages that don't fit each other, or something that can't stand in a pipe."""
+
+
+class SourceError(StreamwdsError, ValueError):
+    """A source that gives nothing, or that can't be read (again) in the way that was asked for."""
+
+
+class PositionError(StreamwdsError, ValueError):
+    """A position that doesn't belong to this pipeline, seed, epoch or worker."""
+
+
+class ReplayError(PositionError):
+    """What a stage reads again when resuming is not what it read the first time."""
+
+
+class DistributionError(StreamwdsError, RuntimeError):
+    """Ranks or workers would each get all the data, or one of them would get none."""
+
+
+# ---- while shards are read and written
+
+
+class OpenError(StreamwdsError):
+    """A shard that can't be opened."""
+
+
+class TarError(StreamwdsError):
+    """A shard whose bytes are no intact tar archive, or one that we don't read."""
+
+
+class HeaderError(TarError):
+    """A place where a member's header should be, and where no valid one is."""
+
+
+class TruncatedError(TarError):
+    """A shard that ends too early."""
+
+
+class DuplicateFieldError(TarError):
+    """Two members of one sample that have the same field name."""
+
+
+class WriteError(StreamwdsError, ValueError):
+    """A sample that can't be written so that it would be read back the same."""
+
+
+# ---- while samples are worked on
+
+
+class DecodeError(StreamwdsError):
+    """A field whose bytes can't be decoded."""
+
+
+class EncodeError(StreamwdsError):
+    """A value that can't be encoded for its field."""
+
+
+class FunctionError(StreamwdsError):
+    """A function given to a stage raised; its own error is the `__cause__`."""
+
+
+class MissingFieldError(StreamwdsError, KeyError):
+    """A sample without a field that was asked for."""
+
+
+class CollateError(StreamwdsError, ValueError):
+    """Samples that can't be put together into one batch."""
+
+
+# ---- warnings
+
+
+class SkippedWarning(UserWarning):
+    """A handler let a stream skip items: given once for each class of error."""
+
+
+class FewShardsWarning(UserWarning):
+    """There are fewer shards than workers or nodes, so some of them have nothing to do."""
+
+
+class DoubleBatchWarning(UserWarning):
+    """A DataLoader batches a stream that is batched already."""

@@ -1,0 +1,100 @@
+"""Who reads which shards: split_by_node, split_by_worker, everywhere."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import attrs
+
+from streamwds.context import Context
+from streamwds.errors import FewShardsWarning
+from streamwds.stage import Same
+from streamwds.steps import At, Pair, Run, Step, Upstream
+
+__all__ = ["Everywhere", "SplitByNode", "SplitByWorker", "everywhere", "split_by_node", "split_by_worker"]
+
+
+class _Split(Step[Any, Any]):
+    """Every n-th item, from this reader's number on. Remembers how many items went by."""
+
+    ready: ClassVar[bool] = True
+    same: ClassVar[bool] = True
+    memory: ClassVar[Mapping[str, Any]] = {"passed": 0}
+
+    def share(self, context: Context) -> tuple[int, int]:
+        """This reader's number, and how many there are."""
+        raise TypeError(f"{type(self).__name__} does not say between whom it splits")
+
+    def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
+        passed, inner = self.recall(at)
+        mine, readers = self.share(run.context)
+        for item, inner in upstream(inner):
+            passed += 1
+            if (passed - 1) % readers == mine:
+                yield item, (passed, inner)
+        if 0 < passed < readers and mine == 0 and (run.context.worker == 0):
+            who = "node" if "node" in self.splits else "worker"
+            warnings.warn(
+                f"{self.name}: {passed} shard{'s'[: passed > 1]} for {readers} {who}s, so {readers - passed} of them will have "
+                f"nothing to read; write more, smaller shards, or use fewer {who}s",
+                FewShardsWarning,
+                stacklevel=2,
+            )
+
+
+@attrs.frozen(repr=False, slots=False)
+class SplitByNode(_Split):
+    """Every world_size-th item, from number `rank` on. Remembers how many items went by."""
+
+    name: ClassVar[str] = "split_by_node"
+    splits: ClassVar[frozenset[str]] = frozenset({"node"})
+
+    def share(self, context: Context) -> tuple[int, int]:
+        return context.rank, context.world_size
+
+
+@attrs.frozen(repr=False, slots=False)
+class SplitByWorker(_Split):
+    """Every workers-th item, from number `worker` on. Remembers how many items went by."""
+
+    name: ClassVar[str] = "split_by_worker"
+    splits: ClassVar[frozenset[str]] = frozenset({"worker"})
+
+    def share(self, context: Context) -> tuple[int, int]:
+        return context.worker, context.workers
+
+
+@attrs.frozen(repr=False, slots=False)
+class Everywhere(Step[Any, Any]):
+    """Passes everything on. Remembers nothing."""
+
+    name: ClassVar[str] = "everywhere"
+    ready: ClassVar[bool] = True
+    same: ClassVar[bool] = True
+    decides: ClassVar[bool] = False
+    splits: ClassVar[frozenset[str]] = frozenset({"node", "worker"})
+
+    def plain(self, run: Run, items: Iterator[Any]) -> Iterator[Any]:
+        return items
+
+    def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
+        return upstream(at)
+
+
+split_by_node = Same((SplitByNode(),))
+"""Each node's own part of the stream: every world_size-th item, from number `rank` on. Behind `urls`, before the samples.
+
+The parts of all nodes are the whole, each item once.
+"""
+
+split_by_worker = Same((SplitByWorker(),))
+"""Each DataLoader worker's own part of the stream: every workers-th item, from number `worker` on.
+
+Put it behind `urls` (and `split_by_node`): it splits shards. The parts of all workers are the whole, each item once;
+fewer shards than workers is a warning.
+"""
+
+everywhere = Same((Everywhere(),))
+"""Says that every node and worker is to get all the data, where a pipeline without a split would be refused."""

@@ -1,0 +1,533 @@
+"""The algebra: typed stages, joined with `|`, and the streams that they make of data.
+
+`x | f` is `f(x)`: a `Stage[A, B]` is a function from an iterable of A to a `Stream[B]` that can also be joined to the
+next one. `Stage` says A -> B outright; a few kinds say what comes out for whatever goes in: `Same` (T -> T), `Batching`
+(T -> list[T], Sample -> Batch) and `Unbatching` (back). The right operand is read through one Protocol, `Into`, so that
+a new kind is a subclass with a generic `__call__` and never a new overload.
+
+What stages do when they run is told in `steps.py`; positions in `position.py`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, cast, overload
+
+import attrs
+
+from streamwds import position as positions
+from streamwds.context import Context
+from streamwds.errors import CompositionError, DistributionError, PositionError
+from streamwds.position import Position
+from streamwds.steps import READY, FunctionStep, Items, Once, Run, Source, Step, check_fit, first
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as DefaultTypeVar
+
+    class Batch(MutableMapping[str, Any]):
+        """A batch of samples: field name -> column. To a type checker no dict, so that no stage takes it for a Sample."""
+
+    I = DefaultTypeVar("I", bound=Any, default=Any)  # noqa: E741  (bound=Any gives a lambda's parameter Any, not object)
+    O = DefaultTypeVar("O", default=Any)  # noqa: E741
+else:
+
+    class Batch(dict):
+        """A batch of samples: a dict from field names to columns (arrays, tensors or lists, one element a sample)."""
+
+    I = TypeVar("I")  # noqa: E741
+    O = TypeVar("O")  # noqa: E741
+
+__all__ = [
+    "Batch",
+    "Batching",
+    "Into",
+    "Ready",
+    "Same",
+    "Sample",
+    "Stage",
+    "Stream",
+    "Unbatching",
+    "identity",
+    "maker",
+    "ready",
+    "stage",
+]
+
+Sample: TypeAlias = dict[str, Any]
+A = TypeVar("A", contravariant=True)
+B = TypeVar("B", covariant=True)
+C = TypeVar("C")
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+K = TypeVar("K", bound="Same | Batching | Unbatching")
+P = ParamSpec("P")
+Steps: TypeAlias = tuple[Step[Any, Any], ...]
+
+
+class Into(Protocol[A, B]):
+    """What a stage looks like from its left."""
+
+    @property
+    def steps(self) -> Steps: ...
+    def __ror__(self, xs: Iterable[A], /) -> B: ...
+
+
+# ---- streams
+
+
+def _fixed(values: dict[str, int]) -> dict[str, int]:
+    unknown = [name for name in values if name not in attrs.fields_dict(Context)]
+    if unknown:
+        raise TypeError(f"within() takes {', '.join(attrs.fields_dict(Context))}, not {', '.join(unknown)}")
+    pairs = {"rank": "world_size", "worker": "workers"}
+    alone = {k: v for k, v in values.items() if k not in pairs or pairs[k] in values}
+    Context(**alone)  # (a rank without its world_size can only be judged when the context is known)
+    return dict(values)
+
+
+def _tuples(position: Any) -> Any:
+    """The position with its lists as tuples: as it was before it went through JSON."""
+    return tuple(map(_tuples, position)) if isinstance(position, (list, tuple)) else position  # pyright: ignore
+
+
+@attrs.frozen(eq=False, repr=False)
+class Stream(Generic[B]):
+    """A pipeline bound to its data: items of type B, begun afresh by each `iter`.
+
+    Built by `|`, never by hand: `urls("a-{0..9}.tar") | tarsamples`. Immutable; every method returns a new value.
+
+    >>> stream = range(6) | batched(2)
+    >>> stream | list
+    [[0, 1], [2, 3], [4, 5]]
+    >>> batch, position = next(stream.tracked())
+    >>> stream.at(position) | list
+    [[2, 3], [4, 5]]
+    """
+
+    source: Source
+    steps: Steps = ()
+    fixed: dict[str, int] = attrs.field(factory=dict, converter=_fixed)
+    start: Position | None = attrs.field(default=None, converter=_tuples)
+    forced: bool = False
+    skipped: Counter[str] = attrs.field(factory=Counter, init=False)
+    """How many items handlers let this stream skip in this process, by class of error."""
+
+    # ---- as an iterable
+
+    def __iter__(self) -> Iterator[B]:
+        run = self._run()
+        if self.start is not None:
+            return map(first, self._pairs(run))
+        items = self.source.plain(run)
+        for step in self.steps:
+            items = step.plain(run, items)
+        return items
+
+    def tracked(self) -> Iterator[tuple[B, Position]]:
+        """The items, each with the position from which the stream goes on after it (see `at`)."""
+        run = self._run()
+        head = positions.head(run.context, self.source, self.steps)
+        return ((item, (head, at)) for item, at in self._pairs(run))
+
+    def at(self, position: Position, *, force: bool = False) -> Stream[B]:
+        """The same stream from a position on: the very next item comes first.
+
+        Seed and epoch are the position's, unless `within` fixed them. A position of another pipeline, source, seed,
+        epoch or worker is refused by a `PositionError` that says what differs; with `force`, it is taken all the same.
+        """
+        buffers = [step.name for step in self.steps if step.buffers]
+        if buffers:
+            raise PositionError(
+                f"{buffers[0]} keeps items back (@stage(buffers=True)), so a position can't tell what comes after it; "
+                "take positions of the stream before it, or start the epoch anew"
+            )
+        head, _ = positions.split(position)
+        if isinstance(self.source, Once):
+            self.source.open(Run(), None)
+        if not force:
+            positions.check(head, self.fixed, self.source, self.steps)
+        fixed = {"seed": head["seed"], "epoch": head["epoch"], **self.fixed}
+        return attrs.evolve(self, start=position, fixed=fixed, forced=force)
+
+    def within(self, **context: int) -> Stream[B]:
+        """The same stream with parts of its `Context` fixed: seed, epoch, rank, world_size, worker, workers.
+
+        >>> stream = ["a.tar", "b.tar", "c.tar"] | split_by_worker
+        >>> stream.within(worker=1, workers=2) | list
+        ['b.tar']
+        """
+        if self.start is not None:
+            raise PositionError("within() belongs before at(): stream.within(…).at(position)")
+        return attrs.evolve(self, fixed={**self.fixed, **context})
+
+    def _run(self) -> Run:
+        context = Context.current(**self.fixed)
+        splits = frozenset[str]().union(*(step.splits for step in self.steps))
+        for here, whose, several, name in (
+            ("node", "rank", context.world_size, "split_by_node"),
+            ("worker", "worker", context.workers, "split_by_worker"),
+        ):
+            if several > 1 and here not in splits:
+                raise DistributionError(
+                    f"each of {several} {whose}s would get all the data: put {name} behind the source "
+                    f"(urls(…) | {name} | …), or `everywhere` if that is what you want"
+                )
+        if self.start is not None and not self.forced:
+            positions.check_reader(positions.split(self.start)[0], context)
+        return Run(context, self.skipped)
+
+    def _pairs(self, run: Run) -> Iterator[tuple[Any, Any]]:
+        upstream = functools.partial(self.source.open, run)
+        for step in self.steps:
+            upstream = functools.partial(step.open, run, upstream)
+        return upstream(None if self.start is None else positions.split(self.start)[1])
+
+    # ---- as an operand
+
+    @overload  # pyright reads a bare `list` as list[Unknown], so the containers are spelled out
+    def __or__(self, other: type[list[Any]], /) -> list[B]: ...
+    @overload
+    def __or__(self, other: type[set[Any]], /) -> set[B]: ...
+    @overload
+    def __or__(self, other: type[tuple[Any, ...]], /) -> tuple[B, ...]: ...
+    @overload
+    def __or__(self, other: Into[B, C] | Callable[[Iterable[B]], C], /) -> C: ...
+    def __or__(self, other: Any, /) -> Any:
+        if isinstance(other, Stage):
+            return cast("Stage[Any, Any]", other)._bind(self)
+        if isinstance(other, Maker):
+            raise other.bare()
+        if not callable(other):
+            return NotImplemented
+        result = other(self)
+        if isinstance(result, Iterator):
+            raise CompositionError(
+                f"{_called(other)} returns an iterator, which has no positions: make it a stage with @stage, "
+                f"or call it: {_called(other)}(stream)"
+            )
+        return result
+
+    # ---- as a value
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Stream):
+            return NotImplemented
+        return self._key() == cast("Stream[Any]", other)._key()
+
+    def __hash__(self) -> int:
+        return hash((self.source, self.steps))
+
+    def _key(self) -> tuple[Any, ...]:
+        return (self.source, self.steps, self.fixed, self.start, self.forced)
+
+    def __repr__(self) -> str:
+        text = " | ".join([repr(self.source), *map(repr, self.steps)])
+        if not self.fixed and self.start is None:
+            return text
+        fixed = {k: v for k, v in self.fixed.items() if self.start is None or k not in ("seed", "epoch")}
+        text = f"({text})" if self.steps or not text.startswith("urls(") else text
+        if fixed:
+            text += f".within({', '.join(f'{k}={v}' for k, v in fixed.items())})"
+        if self.start is not None:
+            text += f".at({self.start!r}{', force=True' if self.forced else ''})"
+        return text
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return self._key()
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        for name, value in zip(("source", "steps", "fixed", "start", "forced", "skipped"), (*state, Counter())):
+            object.__setattr__(self, name, value)
+
+
+def _called(f: Any) -> str:
+    return str(getattr(f, "__name__", None) or type(f).__name__)
+
+
+def _source(xs: Any) -> Source | None:
+    """The source that this is at the left of a stage; None if it can't be one."""
+    if isinstance(xs, Source):
+        return xs
+    if isinstance(xs, str):
+        from streamwds.shards.urls import Urls  # (a str is a URL pattern, and only that room expands patterns)
+
+        return Urls((xs,))
+    if isinstance(xs, (bytes, bytearray)):
+        raise CompositionError(f"bytes are no source of a stream: {xs[:40]!r}; give a str (a URL pattern) or a list of items")
+    if isinstance(xs, (Stage, Maker)):
+        raise CompositionError(f"{xs!r} is a stage and no data: join stages with `|`")
+    if isinstance(xs, Iterator):
+        return Once(cast("Iterator[Any]", xs))
+    if hasattr(xs, "__iter__") or hasattr(xs, "__getitem__"):
+        return Items(xs)
+    return None
+
+
+# ---- stages
+
+
+@attrs.frozen(eq=False, repr=False, slots=False)
+class Stage(Generic[A, B]):
+    """A -> B: what a pipeline is made of. Immutable, comparable, picklable; its repr is the code that builds it.
+
+    >>> take(3) | batched(2)
+    take(3) | batched(2)
+    >>> take(3) | batched(2) == (take(3) | batched(2))
+    True
+    >>> (take(3) | batched(2))(range(9)) | list
+    [[0, 1], [2]]
+    """
+
+    steps: Steps = ()
+
+    __array_ufunc__ = None  # else numpy would broadcast `array | stage` over the array's elements
+
+    def __call__(self, xs: Iterable[A], /) -> Stream[B]:
+        stream = self.__ror__(xs)
+        if stream is NotImplemented:
+            raise CompositionError(f"{self!r} takes an iterable, not {type(xs).__name__}")
+        return cast("Stream[B]", stream)
+
+    def __ror__(self, xs: Iterable[A], /) -> Stream[B]:
+        if isinstance(xs, Stream):
+            return self._bind(cast("Stream[Any]", xs))
+        source = _source(xs)
+        if source is None:
+            return NotImplemented  # type: ignore[no-any-return]
+        return self._bind(Stream(source))
+
+    def _bind(self, stream: Stream[Any]) -> Stream[Any]:
+        if stream.start is not None:
+            raise CompositionError("at() belongs at the end of a pipeline: (stream | stage).at(position)")
+        kind = check_fit(stream.source.kind, _source_name(stream.source), stream.steps)
+        last = stream.steps[-1].name if stream.steps else _source_name(stream.source)
+        check_fit(kind, last, self.steps)
+        return attrs.evolve(stream, steps=(*stream.steps, *self.steps))
+
+    def __or__(self, other: Into[B, Stream[C]], /) -> Stage[A, C]:
+        return cast("Stage[A, C]", self._join(other, Stage))
+
+    def _join(self, other: Any, kind: type[Stage[Any, Any]]) -> Any:
+        if isinstance(other, Maker):
+            raise other.bare()
+        if not isinstance(other, Stage):
+            if callable(other):
+                raise CompositionError(
+                    f"{_called(other)} is no stage: a plain function can end a stream, not stand in a stage; "
+                    "make it one with @stage, or apply it to each item with map(…)"
+                )
+            return NotImplemented
+        steps = (*self.steps, *cast("Stage[Any, Any]", other).steps)
+        check_fit(None, "", steps)
+        return kind(steps)
+
+    if not TYPE_CHECKING:
+
+        def __iter__(self) -> Any:
+            raise TypeError(
+                f"a stage is not iterable ({self!r}); for a dict's keys or items write list(d.keys()) | stage, "
+                "for they take `|` as the union of sets"
+            )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Stage):
+            return NotImplemented
+        return self.steps == cast("Stage[Any, Any]", other).steps
+
+    def __hash__(self) -> int:
+        return hash(self.steps)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.steps,))
+
+    def __repr__(self) -> str:
+        return " | ".join(map(repr, self.steps)) or "identity"
+
+
+def _source_name(source: Source) -> str:
+    return type(source).__name__.lower() if not isinstance(source, (Items, Once)) else "the source"
+
+
+class Same(Stage[Any, Any]):
+    """T -> T, whatever T comes."""
+
+    def __call__(self, xs: Iterable[T], /) -> Stream[T]:
+        return super().__call__(xs)
+
+    def __ror__(self, xs: Iterable[T], /) -> Stream[T]:
+        return super().__ror__(xs)
+
+    @overload
+    def __or__(self, other: K, /) -> K: ...
+    @overload
+    def __or__(self, other: Into[T, Stream[C]], /) -> Stage[T, C]: ...
+    def __or__(self, other: Any, /) -> Any:
+        kinds = (Same, Batching, Unbatching)
+        return self._join(other, next((kind for kind in kinds if isinstance(other, kind)), Stage))
+
+
+class Batching(Stage[Any, Any]):
+    """T -> list[T]; a Sample -> a Batch, a tuple -> a tuple of columns."""
+
+    @overload
+    def __call__(self, xs: Iterable[Sample], /) -> Stream[Batch]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, xs: Iterable[tuple[Any, ...]], /) -> Stream[tuple[Any, ...]]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, xs: Iterable[T], /) -> Stream[list[T]]: ...
+    def __call__(self, xs: Iterable[Any], /) -> Any:
+        return super().__call__(xs)
+
+    @overload
+    def __ror__(self, xs: Iterable[Sample], /) -> Stream[Batch]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __ror__(self, xs: Iterable[tuple[Any, ...]], /) -> Stream[tuple[Any, ...]]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __ror__(self, xs: Iterable[T], /) -> Stream[list[T]]: ...
+    def __ror__(self, xs: Iterable[Any], /) -> Any:
+        return super().__ror__(xs)
+
+
+class Unbatching(Stage[Any, Any]):
+    """list[T] -> T; a Batch -> a Sample."""
+
+    @overload
+    def __call__(self, xs: Iterable[Batch], /) -> Stream[Sample]: ...
+    @overload
+    def __call__(self, xs: Iterable[list[T]], /) -> Stream[T]: ...
+    def __call__(self, xs: Iterable[Any], /) -> Any:
+        return super().__call__(xs)
+
+    @overload
+    def __ror__(self, xs: Iterable[Batch], /) -> Stream[Sample]: ...
+    @overload
+    def __ror__(self, xs: Iterable[list[T]], /) -> Stream[T]: ...
+    def __ror__(self, xs: Iterable[Any], /) -> Any:
+        return super().__ror__(xs)
+
+
+identity = Same()
+"""The stage that does nothing: `identity | s == s == s | identity`."""
+
+
+# ---- ready stages, stage makers
+
+
+@attrs.frozen(eq=False, repr=False, slots=False)
+class Ready(Stage[A, B], Generic[A, B, P]):
+    """A -> B, good as it is; called with options P it is the stage that has them."""
+
+    @overload
+    def __call__(self, xs: Iterable[A], /) -> Stream[B]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, *args: P.args, **options: P.kwargs) -> Stage[A, B]: ...
+    def __call__(self, *args: Any, **options: Any) -> Stream[B] | Stage[A, B]:
+        return call_ready(self, super().__call__, Stage, args, options)
+
+
+def call_ready(
+    stage: Stage[Any, Any], run: Callable[[Any], Any], kind: type[Stage[Any, Any]], args: tuple[Any, ...], options: dict[str, Any]
+) -> Any:
+    step = stage.steps[0]
+    if args and (options or len(args) > 1):
+        raise CompositionError(
+            f"{step.name} takes data or options, not both: {step.name}(…options…)(data); options go by keyword"
+        )
+    if args:
+        return run(args[0])
+    if isinstance(step, FunctionStep):
+        return kind((step.with_options(options),))
+    return kind((attrs.evolve(cast("Any", step), **options),))
+
+
+def ready(step: Callable[P, Step[A, B]]) -> Ready[A, B, P]:
+    """A ready stage of a step whose options all have defaults."""
+    made = cast("Any", step)()
+    READY[made.name] = made
+    stage: Ready[A, B, P] = Ready((made,))
+    object.__setattr__(stage, "__doc__", type(made).__doc__)
+    return stage
+
+
+class Maker:
+    """A function that makes a stage of its arguments. Bare in a pipe, it is an error that says how to call it."""
+
+    __array_ufunc__ = None
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return self.function(*args, **options)
+
+    def bare(self) -> CompositionError:
+        name = self.function.__name__
+        needed = [
+            p.name
+            for p in inspect.signature(self.function).parameters.values()
+            if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
+        ]
+        return CompositionError(f"{name} makes a stage: write {name}({', '.join(needed)})")
+
+    def __or__(self, other: Any) -> Any:
+        raise self.bare()
+
+    def __ror__(self, other: Any) -> Any:
+        raise self.bare()
+
+    def __iter__(self) -> Any:
+        raise self.bare()
+
+    def __reduce__(self) -> str:
+        return str(self.function.__qualname__)
+
+    def __repr__(self) -> str:
+        return f"<stage maker {self.function.__name__}>"
+
+
+def maker(function: F) -> F:
+    """Make a stage maker of a function that returns a stage."""
+    return cast("F", Maker(function))
+
+
+@overload
+def stage(function: Callable[Concatenate[Iterable[C], P], Iterable[T]], /) -> Ready[C, T, P]: ...
+@overload
+def stage(
+    *, buffers: bool = False
+) -> Callable[[Callable[Concatenate[Iterable[C], P], Iterable[T]]], Ready[C, T, P]]: ...
+def stage(function: Any = None, /, *, buffers: bool = False) -> Any:
+    """Make a stage of your own generator function: first parameter the items, then options by keyword.
+
+    To be resumable, its future must depend on nothing but the items it has not pulled yet: it keeps no item and no
+    count, never looks ahead, and yields at most once for each input, or only when it is done with it (prove it with
+    `streamwds.testing.check_resume`). If it does keep something back, say `@stage(buffers=True)`: such a stage runs
+    anywhere, and resuming behind it is refused.
+
+    >>> @stage
+    ... def evens(numbers: Iterable[int], *, of: int = 2) -> Iterator[int]:
+    ...     for number in numbers:
+    ...         if number % of == 0:
+    ...             yield number
+    >>> range(7) | evens | list
+    [0, 2, 4, 6]
+    >>> range(7) | evens(of=3) | list
+    [0, 3, 6]
+    """
+    if function is None:
+        return functools.partial(_stage, buffers=buffers)
+    return _stage(function, buffers=buffers)
+
+
+def _stage(function: Callable[..., Any], *, buffers: bool) -> Ready[Any, Any, Any]:
+    if isinstance(function, Stage) or not callable(function):
+        raise CompositionError(f"@stage takes a function Iterable -> Iterator, not {function!r}")
+    made: Ready[Any, Any, Any] = Ready((FunctionStep(function, buffers),))
+    for name in ("__module__", "__name__", "__qualname__", "__doc__"):
+        object.__setattr__(made, name, getattr(function, name))
+    object.__setattr__(made, "__wrapped__", function)  # (so that doctest and inspect find the function)
+    return made

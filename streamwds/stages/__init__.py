@@ -1,0 +1,1 @@
+"""The vocabulary: stages on items and samples, a file for each concept."""

@@ -1,0 +1,269 @@
+"""batched and unbatched: items into batches, and back."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, ClassVar, TypeVar, cast, overload
+
+import attrs
+import numpy as np
+
+from streamwds.errors import CollateError, ReplayError, StreamwdsError
+from streamwds.handlers import Guard, Handler, reraise_exception
+from streamwds.position import digest
+from streamwds.stage import Batch, Batching, I, O, P, Sample, Stage, Stream, Unbatching, call_ready, maker
+from streamwds.steps import READY, At, Lifted, Pair, Run, Step, Upstream, option
+
+__all__ = ["Batched", "Unbatched", "batched", "batched_items", "collate", "unbatched"]
+
+T = TypeVar("T")
+
+
+# ---- collating
+
+
+def _column(values: list[Any]) -> Any:
+    """Equal arrays stacked, equal tensors stacked, numbers as an array, anything else as the list that it is."""
+    kind = type(values[0])
+    if kind is str or kind is bytes:
+        return values
+    if issubclass(kind, np.ndarray):
+        same = all(isinstance(v, np.ndarray) and v.shape == values[0].shape for v in values)
+        return np.stack(values) if same and values[0].dtype != object else values
+    if issubclass(kind, (bool, int, float, complex, np.number, np.bool_)):
+        return _numbers(values)
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and issubclass(kind, torch.Tensor):
+        same = all(isinstance(v, torch.Tensor) and v.shape == values[0].shape and v.dtype == values[0].dtype for v in values)
+        return torch.stack(values) if same else values
+    return values
+
+
+def _numbers(values: list[Any]) -> Any:
+    """An array of numbers of one sort; a list where an array could not hold them as they are."""
+    if all(isinstance(v, (bool, np.bool_)) for v in values):
+        return np.array(values)
+    if any(isinstance(v, (bool, np.bool_)) or not isinstance(v, (int, float, complex, np.number)) for v in values):
+        return values
+    column = np.array(values)
+    return column if column.dtype != object else values  # (integers beyond 64 bits)
+
+
+def collate(items: Sequence[Any]) -> Any:
+    """The items of a batch as one: dicts become a `Batch` of columns, tuples a tuple of columns, others a list.
+
+    A column of arrays (or tensors) of one shape is stacked along a new first axis; numbers become a 1-d array of the
+    dtype that numpy gives them; anything else is a list. Dicts must have the same fields, and tuples the same length: else
+    a `CollateError` says which sample differs.
+
+    >>> collate([{"__key__": "a", "cls": 1}, {"__key__": "b", "cls": 2}])
+    {'__key__': ['a', 'b'], 'cls': array([1, 2])}
+    >>> collate([(np.zeros(2), "x"), (np.ones(2), "y")])
+    (array([[0., 0.],
+           [1., 1.]]), ['x', 'y'])
+    """
+    leader = items[0]
+    if isinstance(leader, dict):
+        fields = cast("dict[str, Any]", leader).keys()
+        for item in items:
+            if not isinstance(item, dict) or cast("dict[str, Any]", item).keys() != fields:
+                raise _differs(cast("dict[str, Any]", leader), item)
+        return cast("dict[str, Any]", Batch())  | {name: _column([item[name] for item in items]) for name in fields}
+    if isinstance(leader, tuple):
+        width = len(cast("tuple[Any, ...]", leader))
+        for item in items:
+            if not isinstance(item, tuple) or len(cast("tuple[Any, ...]", item)) != width:
+                raise CollateError(f"a batch that begins with a tuple of {width} also has {item!r:.80}")
+        return tuple([_column(list(values)) for values in zip(*items)])
+    return list(items)
+
+
+def _differs(leader: dict[str, Any], item: Any) -> CollateError:
+    if not isinstance(item, dict):
+        return CollateError(f"a batch that begins with a dict also has a {type(item).__name__}", key=leader.get("__key__"))
+    sample = cast("dict[str, Any]", item)
+    odd = sorted(leader.keys() ^ sample.keys())
+    has = "has" if odd[0] in sample else "lacks"
+    return CollateError(
+        f"the sample {has} it, unlike {leader.get('__key__', 'the first')!r} of the same batch; select or rename fields "
+        "first, or give batched(n, collate=list)",
+        url=sample.get("__url__"),
+        key=sample.get("__key__"),
+        field=", ".join(odd),
+    )
+
+
+# ---- batched
+
+
+def _positive(n: object) -> None:
+    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+        raise ValueError(f"batched takes a batch size of at least 1, not {n!r}")
+
+
+def batched_items(
+    n: int,
+    items: Iterable[Any],
+    *,
+    collate: Callable[[list[Any]], Any] = collate,
+    partial: bool = True,
+    handler: Handler = reraise_exception,
+) -> Iterator[Any]:
+    """Batches of n items, collated; the last may have fewer, unless not `partial`."""
+    guard = Guard.of(handler)
+    source = iter(items)
+    while block := list(islice(source, n)):
+        if len(block) < n and not partial:
+            return
+        guard.seen += 1
+        try:
+            batch = collate(block)
+        except Exception as error:
+            known = error if isinstance(error, StreamwdsError) else CollateError(f"{type(error).__name__}: {error}")
+            if known is not error:
+                known.__cause__ = error
+            if guard(known):
+                continue
+            return
+        yield batch
+
+
+@attrs.frozen(repr=False, slots=False)
+class Batched(Lifted[Any, Any]):
+    """Remembers nothing: a batch's position is that of its last item."""
+
+    name: ClassVar[str] = "batched"
+    n: int = option(check=_positive)
+    collate: Callable[[list[Any]], Any] = option(collate, decides=False)
+    partial: bool = option(True)
+    handler: Handler = option(reraise_exception, decides=False)
+
+    def plain(self, run: Run, items: Iterator[Any]) -> Iterator[Any]:
+        guard = run.guard(self.handler)
+        return batched_items(self.n, items, collate=self.collate, partial=self.partial, handler=guard)
+
+    def flow(self, kind: str | None) -> str | None:
+        if self.collate is not collate:
+            return "list" if self.collate is list else None
+        if kind is None:
+            return None
+        return {"Sample": "Batch", "dict": "Batch", "tuple": "tuple"}.get(kind, f"list[{kind}]")
+
+
+@overload
+def batched(n: int, *, partial: bool = True, handler: Handler = reraise_exception) -> Batching: ...
+@overload
+def batched(
+    n: int, *, collate: Callable[[list[I]], O], partial: bool = True, handler: Handler = reraise_exception
+) -> Stage[I, O]: ...
+@maker
+def batched(
+    n: int, *, collate: Any = collate, partial: bool = True, handler: Handler = reraise_exception
+) -> Batching | Stage[Any, Any]:
+    """Put n items into a batch, collated by `collate` (which see for what becomes of dicts, tuples and others).
+
+    The last batch may be smaller; `partial=False` drops it. `collate` may be any function from a list of items, such as
+    `list` itself. Items that can't be collated are an error that goes to the handler; true skips the whole batch.
+
+    >>> range(5) | batched(2) | list
+    [[0, 1], [2, 3], [4]]
+    >>> [("a", 1), ("b", 2)] | batched(2) | list
+    [(['a', 'b'], array([1, 2]))]
+    >>> range(5) | batched(2, collate=sum, partial=False) | list
+    [1, 5]
+    """
+    kind = Batching if collate is globals()["collate"] else Stage
+    return kind((Batched(n, collate, partial, handler),))
+
+
+# ---- unbatched
+
+
+def _rows(batch: Any) -> list[Any]:
+    """The items that a batch is made of."""
+    if isinstance(batch, dict):
+        columns = cast("dict[str, Any]", batch)
+        return [dict(zip(columns, row)) for row in _across(list(columns), list(columns.values()))]
+    if isinstance(batch, tuple):
+        columns = cast("tuple[Any, ...]", batch)
+        return _across(list(range(len(columns))), list(columns))
+    if isinstance(batch, list):
+        return cast("list[Any]", batch)
+    raise CollateError(f"unbatched takes batches (a dict or tuple of columns, or a list), not {type(batch).__name__}")
+
+
+def _across(names: Sequence[Any], columns: list[Any]) -> list[tuple[Any, ...]]:
+    lengths: dict[Any, int] = {}
+    for name, column in zip(names, columns):
+        if isinstance(column, (str, bytes)) or not hasattr(column, "__len__") or getattr(column, "shape", None) == ():
+            raise CollateError(f"column {name!r} is a {type(column).__name__}, which has no element for each item")
+        lengths[name] = len(column)
+    if len(set(lengths.values())) > 1:
+        raise CollateError(f"the columns of a batch have different lengths: {lengths}")
+    return list(zip(*columns))
+
+
+@attrs.frozen(repr=False, slots=False)
+class Unbatched(Step[Any, Any]):
+    """Remembers how many items of a batch it gave, where the batch ends (a digest, to notice when upstream does not
+    replay the same) and, as its upstream's position, where the batch starts.
+    """
+
+    name: ClassVar[str] = "unbatched"
+    ready: ClassVar[bool] = True
+    takes: ClassVar[str | None] = "list"
+    memory: ClassVar[Mapping[str, Any]] = {"given": 0, "end": None}
+    handler: Handler = option(reraise_exception, decides=False)
+
+    def flow(self, kind: str | None) -> str | None:
+        if kind is not None and kind.startswith("list["):
+            return kind[5:-1]
+        return "Sample" if kind == "Batch" else "tuple" if kind == "tuple" else None
+
+    def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
+        given, expected, start = self.recall(at)
+        guard = run.guard(self.handler)
+        for batch, end in upstream(start):
+            guard.seen += 1
+            try:
+                rows = _rows(batch)
+            except CollateError as error:
+                if not guard(error):
+                    return
+                rows = []
+            mark = digest((len(rows), end)) if len(rows) > 1 else None
+            if expected is not None and mark != expected:
+                raise _other_replay(given)
+            for index in range(given, len(rows)):
+                last = index + 1 == len(rows)
+                yield rows[index], ((0, None, end) if last else (index + 1, mark, start))
+            given, expected, start = 0, None, end
+        if expected is not None:
+            raise _other_replay(given)
+
+
+def _other_replay(given: int) -> ReplayError:
+    return ReplayError(
+        f"unbatched: the batch from which {given} items were given was not read the same as before: a shard that failed or "
+        "was skipped then reads now, or the other way round; start the epoch anew, or mend it"
+    )
+
+
+class ReadyUnbatching(Unbatching):
+    """unbatched, good as it is; called with options it is the stage that has them."""
+
+    @overload
+    def __call__(self, xs: Iterable[Batch], /) -> Stream[Sample]: ...
+    @overload
+    def __call__(self, xs: Iterable[list[T]], /) -> Stream[T]: ...
+    @overload
+    def __call__(self, *, handler: Handler) -> Unbatching: ...
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return call_ready(self, super().__call__, Unbatching, args, options)
+
+
+READY["unbatched"] = Unbatched()
+unbatched = ReadyUnbatching((Unbatched(),))
+"""The items of batches again: rows of a dict or tuple of columns, elements of a list. Arrays give views of their rows."""

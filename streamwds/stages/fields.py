@@ -1,0 +1,76 @@
+"""Stages that pick fields of samples: to_tuple."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import attrs
+
+from streamwds.errors import MissingFieldError
+from streamwds.handlers import Guard, Handler, reraise_exception
+from streamwds.stage import Sample, Stage, maker
+from streamwds.steps import Lifted, Run, option
+
+__all__ = ["ToTuple", "to_tuple", "to_tuple_items"]
+
+
+def _alternatives(fields: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(name.strip() for name in field.split(";")) for field in fields)
+
+
+def _check(fields: tuple[Any, ...]) -> None:
+    if not fields:
+        raise ValueError('to_tuple takes at least one field, as in to_tuple("jpg;png", "cls")')
+    for field in fields:
+        if not isinstance(field, str) or not all(_alternatives((field,))[0]):
+            raise ValueError(f'to_tuple takes field names, alternatives apart by ";" ("jpg;png"), not {field!r}')
+
+
+def to_tuple_items(
+    fields: tuple[str, ...], samples: Iterable[Mapping[str, Any]], *, handler: Handler = reraise_exception
+) -> Iterator[tuple[Any, ...]]:
+    """The named fields of each sample, as a tuple."""
+    guard = Guard.of(handler)
+    choices = _alternatives(fields)
+    for sample in samples:
+        guard.seen += 1
+        try:
+            values = tuple([sample[next(filter(sample.__contains__, names))] for names in choices])
+        except StopIteration:
+            missing = next(names for names in choices if not any(name in sample for name in names))
+            error = MissingFieldError(
+                f"the sample has no such field; it has {', '.join(k for k in sample if not k.startswith('__'))}",
+                url=sample.get("__url__"),
+                key=sample.get("__key__"),
+                field=";".join(missing),
+            )
+            if guard(error):
+                continue
+            return
+        yield values
+
+
+@attrs.frozen(repr=False, slots=False)
+class ToTuple(Lifted[Sample, "tuple[Any, ...]"]):
+    name: ClassVar[str] = "to_tuple"
+    takes: ClassVar[str | None] = "Sample"
+    yields: ClassVar[str | None] = "tuple"
+    decides: ClassVar[bool] = False
+    fields: tuple[str, ...] = option(star=True, check=_check)
+    handler: Handler = option(reraise_exception, decides=False)
+
+    def plain(self, run: Run, items: Iterator[Any]) -> Iterator[Any]:
+        return to_tuple_items(self.fields, items, handler=run.guard(self.handler))
+
+
+@maker
+def to_tuple(*fields: str, handler: Handler = reraise_exception) -> Stage[Sample, tuple[Any, ...]]:
+    """The named fields of each sample, as a tuple; `"jpg;png"` takes the first of them that the sample has.
+
+    A sample that has none of them is a `MissingFieldError`, which goes to the handler.
+
+    >>> [{"__key__": "a", "png": b"...", "cls": 1}] | to_tuple("jpg;png", "cls") | list
+    [(b'...', 1)]
+    """
+    return Stage((ToTuple(fields, handler),))

@@ -1,0 +1,113 @@
+"""shuffle: mixing within blocks, with a position of constant size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import attrs
+
+from streamwds import draws
+from streamwds.errors import ReplayError
+from streamwds.position import digest
+from streamwds.stage import Same, maker
+from streamwds.steps import At, Pair, Run, Step, Upstream, option
+
+__all__ = ["Shuffle", "shuffle"]
+
+
+def _size(n: object) -> None:
+    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+        raise ValueError(f"shuffle takes a size of at least 1 item, not {n!r}")
+
+
+def _initial(n: object) -> None:
+    if n is not None:
+        _size(n)
+
+
+def _seed(seed: object) -> None:
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise ValueError(f"a seed is an integer, or None to have one drawn, not {seed!r}")
+
+
+@attrs.frozen(repr=False, slots=False)
+class Shuffle(Step[Any, Any]):
+    """Remembers the number of the block it gives out, how many of it were given, where the next block starts (a digest,
+    to notice when upstream does not replay the same) and, as its upstream's position, where the block starts.
+    """
+
+    name: ClassVar[str] = "shuffle"
+    same: ClassVar[bool] = True
+    memory: ClassVar[Mapping[str, Any]] = {"block": 0, "given": 0, "end": None}
+    size: int = option(check=_size)
+    initial: int | None = option(None, check=_initial)
+    seed: int = option(0, check=_seed)
+
+    def block_size(self, block: int) -> int:
+        """Blocks grow from `initial` to `size`, twice as large each."""
+        initial = min(self.size, 64) if self.initial is None else min(self.initial, self.size)
+        return min(self.size, initial << min(block, 60))
+
+    def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
+        block, given, expected, start = self.recall(at)
+        pairs = upstream(start)
+        items, end = _fill([], pairs, self.block_size(block), start)
+        if expected is not None and digest((len(items), end)) != expected:
+            raise ReplayError(
+                f"shuffle: block {block} was not read the same as before{_shards(items)}: a shard that failed or was "
+                "skipped then reads now, or the other way round, or the data changed; start the epoch anew, or mend it"
+            )
+        while items:
+            mark = digest((len(items), end))
+            following: list[Any] = []
+            after, room = end, self.block_size(block + 1)
+            order = draws.permutation(
+                draws.stage_key(run.context, self.name, self.seed, block, per_worker=True), len(items)
+            )
+            for place in range(given, len(items)):
+                # the next block fills at the pace at which this one empties: never more than size + 1 items alive
+                following, after = _fill(following, pairs, room * (place + 1) // len(items), after)
+                item, items[order[place]] = items[order[place]], None
+                if place + 1 < len(items):
+                    yield item, (block, place + 1, mark, start)
+                else:
+                    yield item, (block + 1, 0, None, end)
+                del item
+            following, after = _fill(following, pairs, room, after)
+            items, start, end, given, block = following, end, after, 0, block + 1
+
+
+def _fill(items: list[Any], pairs: Iterator[Pair], size: int, end: At) -> tuple[list[Any], At]:
+    """Pull pairs until there are `size` items, or no more; the items, and the position after the last."""
+    while len(items) < size:
+        for item, end in pairs:
+            items.append(item)
+            break
+        else:
+            break
+    return items, end
+
+
+def _shards(items: list[Any]) -> str:
+    urls = list(dict.fromkeys(item["__url__"] for item in items if isinstance(item, dict) and "__url__" in item))  # pyright: ignore
+    return f" (it holds {', '.join(urls)})" if urls else ""
+
+
+@maker
+def shuffle(size: int, *, initial: int | None = None, seed: int | None = 0) -> Same:
+    """Mix the stream: items are given out in random order within blocks of `size` items.
+
+    While one block is given out, the next is filled, so at most size + 1 items are held. The first blocks are smaller
+    (from `initial`, at most 64 unless given, doubling), so that the first item comes soon. The order depends on
+    (Context.seed, seed, epoch, rank, worker) alone; `seed=None` draws one when the stage is built.
+
+    Items never leave their block: mix the shards before (another order of the URLs each epoch), and choose `size`
+    large enough to hold samples of several shards.
+
+    >>> range(8) | shuffle(4) | list
+    [0, 2, 1, 3, 7, 6, 5, 4]
+    >>> sorted(range(100) | shuffle(10)) == list(range(100))
+    True
+    """
+    return Same((Shuffle(size, initial, draws.fresh_seed(seed)),))

@@ -1,0 +1,84 @@
+"""What the installed package promises as a whole: what it brings along, what it exports, how its door behaves."""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+import subprocess
+import sys
+from importlib import import_module
+from importlib.metadata import requires
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+import streamwds
+
+MODULES = sorted(module.name for module in pkgutil.walk_packages(streamwds.__path__, "streamwds."))
+RUN = "import streamwds.__main__ as door; door.main()"
+
+
+def python(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *args], capture_output=True, text=True)
+
+
+def test_importing_loads_nothing_heavy() -> None:
+    code = "import sys, streamwds; print(*sys.modules)"
+    loaded = {name.partition(".")[0] for name in python("-c", code).stdout.split()}
+    assert "numpy" in loaded
+    assert not loaded & {"torch", "rich", "typer", "skimage", "sklearn", "webdataset", "asyncio", "ray"}
+
+
+def test_needs_no_more_than_it_says() -> None:
+    always = {re.split(r"[^\w-]", line)[0] for line in requires("streamwds") or [] if "extra ==" not in line}
+    assert always == {"attrs", "braceexpand", "numpy", "pillow", "toolz"}
+
+
+def test_is_marked_as_typed() -> None:
+    assert files("streamwds").joinpath("py.typed").is_file()
+
+
+@pytest.mark.parametrize("name", ["streamwds", *MODULES])
+def test_exports_are_chosen_and_there(name: str) -> None:
+    module = import_module(name)
+    assert module.__doc__
+    exported = module.__all__
+    assert len(set(exported)) == len(exported)
+    assert not [missing for missing in exported if not hasattr(module, missing)]
+
+
+def test_the_command_line_tells_its_version() -> None:
+    done = python("-m", "streamwds", "--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"streamwds \d+\.\d+\S*\n", done.stdout)
+
+
+def test_the_command_line_lists_its_commands() -> None:
+    assert "demo" in python("-m", "streamwds", "--help").stdout
+
+
+@pytest.mark.parametrize("package", ["typer", "rich"])
+def test_the_command_line_says_what_is_missing(package: str) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None; sys.argv[1:] = ['demo']; {RUN}"
+    done = python("-c", code)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert re.fullmatch(r"streamwds: .*" + package + r".*pip install 'streamwds\[demo\]'\n", done.stderr)
+
+
+def test_the_command_line_tells_an_error_in_one_line(tmp_path: Path) -> None:
+    code = (
+        "import streamwds.demo as d, sys; d.PHOTOGRAPHS = (('skimage', 'data/no.png'),);"
+        f"sys.argv[1:] = ['demo', '--cache', {str(tmp_path)!r}]; {RUN}"
+    )
+    done = python("-c", code)
+    assert done.returncode == 1
+    assert re.fullmatch(r"streamwds: .*no\.png.*\n", done.stderr)
+
+
+def test_the_command_line_tells_an_error_of_the_system_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = python("-m", "streamwds", "demo", "--cache", str(tmp_path / "file"))
+    assert done.returncode == 1
+    assert re.fullmatch(r"streamwds: .*Not a directory.*\n", done.stderr)
