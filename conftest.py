@@ -9,11 +9,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
+
+import streamwds
 
 SHARED = Path(__file__).parent.parent / "shared"
 
@@ -63,3 +66,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     missing = _missing()
     terminalreporter.write_line(f"left out: {'tests that need ' + ', '.join(missing) if missing else 'nothing'}")
+
+
+@pytest.fixture(autouse=True)
+def _names_of_doctests(request: pytest.FixtureRequest) -> None:
+    """What the examples in docstrings take for granted: the public names, and a folder to write to."""
+    if isinstance(request.node, pytest.DoctestItem):
+        namespace = request.getfixturevalue("doctest_namespace")
+        namespace.update({name: getattr(streamwds, name) for name in streamwds.__all__})
+        namespace.update(Iterable=Iterable, Iterator=Iterator, np=np, tmp_path=request.getfixturevalue("tmp_path"))

@@ -14,9 +14,10 @@ def main() -> None:
 
         run()
     except ModuleNotFoundError as error:
-        if error.name not in {"rich", "typer"}:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in {"rich", "typer"}:
             raise
-        sys.exit(f"streamwds: the command line needs {error.name}: pip install 'streamwds[demo]'")
+        sys.exit(f"streamwds: the command line needs {missing}: pip install 'streamwds[demo]'")
 
 
 if __name__ == "__main__":

@@ -80,18 +80,19 @@ def _ranks() -> dict[str, int]:
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         return {"rank": distributed.get_rank(), "world_size": distributed.get_world_size()}
     rank, size = os.environ.get("RANK"), os.environ.get("WORLD_SIZE")
-    if size is None:
-        return {}
+    if not size:
+        return {}  # (RANK alone is nobody's way to start ranks, and a word that others use, too)
     try:
-        return {"rank": int(rank) if rank is not None else _absent(size), "world_size": int(size)}
+        world_size = int(size)
+        ours = int(rank) if rank else 0
+        if 0 <= ours < world_size and (rank or world_size == 1):
+            return {"rank": ours, "world_size": world_size}
     except ValueError:
-        raise DistributionError(f"RANK={rank!r} and WORLD_SIZE={size!r} in the environment are no integers") from None
-
-
-def _absent(size: str) -> int:
-    if size.strip() == "1":
-        return 0
-    raise DistributionError(f"WORLD_SIZE={size} is in the environment, but RANK is not: set both, or fix both by within()")
+        pass
+    raise DistributionError(
+        f"RANK={rank or ''} and WORLD_SIZE={size} in the environment don't say which rank this is: set both, or neither, "
+        "or fix both by within(rank=…, world_size=…)"
+    )
 
 
 def _workers() -> dict[str, int]:

@@ -7,6 +7,7 @@ them are kept as shards in a cache folder and found again by the next run. What 
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import io
 import json
@@ -19,18 +20,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import product
+from operator import truediv
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, cast
 
 import attrs
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from streamwds import Stream, TarWriter, batched, decode, split_by_worker, tarsamples, to_torch, urls
+from streamwds import Batch, Stream, TarWriter, batched, decode, split_by_worker, tarsamples, urls
 from streamwds.errors import SourceError
 
 __all__ = [
@@ -46,8 +49,6 @@ __all__ = [
     "throughput",
     "webdataset_pipeline",
 ]
-
-Batch: TypeAlias = dict[str, Any]
 
 # Where each lies: the package that ships it, and the path in there. A photograph's number here is the label of its
 # crops, so a new one goes to the end.
@@ -149,7 +150,7 @@ def _sample(photographs: Sequence[Image.Image], seed: int, index: int) -> dict[s
 
 
 def _open_photographs() -> list[Image.Image]:
-    photographs = []
+    photographs: list[Image.Image] = []
     for package, path in PHOTOGRAPHS:
         # Looked for without importing, since scikit-learn takes a second to import.
         spec = importlib.util.find_spec(package)
@@ -184,7 +185,7 @@ def make_shards(
         # Threads will do: Pillow releases the interpreter's lock where the time goes.
         with ThreadPoolExecutor(os.cpu_count()) as executor:
             for path, indices in missing.items():
-                with TarWriter(path, encoder=False) as writer:
+                with TarWriter(path, mtime=0, encoder=False) as writer:
                     for sample in executor.map(make, indices):
                         writer.write(sample)
                         report(1)
@@ -198,8 +199,7 @@ def pipeline(pattern: str) -> Stream[Batch]:
 
 def webdataset_pipeline(pattern: str) -> Any:
     """The same work by webdataset."""
-    import webdataset
-
+    webdataset: Any = importlib.import_module("webdataset")
     return webdataset.WebDataset(pattern, shardshuffle=False).decode("rgb").batched(32)
 
 
@@ -207,11 +207,13 @@ def loader(batches: Any) -> Iterable[Batch]:
     """Let the workers of a DataLoader make the batches, of ours or of webdataset's pipeline."""
     from torch.utils.data import DataLoader
 
-    dataset = to_torch(batches) if isinstance(batches, Stream) else batches
+    from streamwds import to_torch
+
+    dataset: Any = to_torch(cast("Stream[Batch]", batches)) if isinstance(batches, Stream) else batches
     return DataLoader(dataset, batch_size=None, num_workers=WORKERS)
 
 
-def _itself(batches: Any) -> Iterable[Batch]:
+def _itself(batches: Iterable[Batch]) -> Iterable[Batch]:
     return batches
 
 
@@ -255,13 +257,15 @@ def contact_sheet(batch: Mapping[str, Any], title: str = "") -> Image.Image:
         right = left + TILE_WIDTH
         top = HEADER + place // columns * (TILE_HEIGHT + CAPTION + GAP)
         bottom = top + TILE_HEIGHT
-        tile = Image.fromarray((np.asarray(picture) * 255).round().astype(np.uint8))
+        tile = Image.fromarray(np.rint(picture * np.float32(255)).astype(np.uint8))
         sheet.paste(tile.resize((TILE_WIDTH, TILE_HEIGHT), Image.Resampling.LANCZOS), (left, top))
         colour = f"hsl({int(label) * 137.5 % 360:.1f}, 50%, 42%)"  # the golden angle: neighbours differ most
         draw.rectangle((left, bottom, right - 1, bottom + 3), colour)
         draw.text((left, bottom + 8), key, INK, small)
         draw.text((right, bottom + 8), meta["label"].replace("_", " "), colour, small, anchor="ra")
-        draw.text((left, bottom + 26), f"turned {meta['angle']:+.0f}°{', flipped' * meta['flipped']}", FAINT, small)
+        draw.text(
+            (left, bottom + 26), f"turned {round(meta['angle']):+d}°{', flipped' * meta['flipped']}", FAINT, small
+        )
         draw.text((right, bottom + 26), f"cls {label}", FAINT, small, anchor="ra")
     return sheet
 
@@ -313,10 +317,19 @@ def _compare(pattern: str, rounds: int, console: Console) -> Table:
     if "webdataset" in libraries:
         table.add_column("ratio", justify="right", style="bold")
     for way in ways:
-        medians = [statistics.median(speeds[way, library]) for library in libraries]
-        ratio = [f"{medians[0] / medians[1]:.2f} ×"] if len(medians) > 1 else []
-        table.add_row(way, *(f"{speed:,.0f}" for speed in medians), *ratio)
+        passes = [speeds[way, library] for library in libraries]
+        medians = [f"{statistics.median(library):,.0f}" for library in passes]
+        # Ratios of the same round, since a machine's speed drifts.
+        ratio = [f"{statistics.median(map(truediv, *passes)):.2f} ×"] if len(passes) > 1 else []
+        table.add_row(way, *medians, *ratio)
     return table
+
+
+def _summary(column: Any) -> str:
+    if isinstance(column, np.ndarray):
+        array = cast("NDArray[Any]", column)
+        return f"{array.dtype} {array.shape}"
+    return f"{len(column)} × {type(column[0]).__name__}"
 
 
 def run(
@@ -349,9 +362,8 @@ def run(
     batch = next(iter(pipeline(pattern)))
     code = repr(pipeline(Path(pattern).name))
     say(code)
-    for field, value in batch.items():
-        is_array = isinstance(value, np.ndarray)
-        say(f"  {field:9}{f'{value.dtype} {value.shape}' if is_array else f'{len(value)} × {type(value[0]).__name__}'}")
+    for field, column in batch.items():
+        say(f"  {field:9}{_summary(column)}")
 
     say()
     console.print(_compare(pattern, rounds, console))

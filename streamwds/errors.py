@@ -112,7 +112,9 @@ class HeaderError(TarError):
 
 
 class TruncatedError(TarError):
-    """A shard that ends too early."""
+    """A shard that ends too early; `member` names the member within which it does, if its header is there."""
+
+    member: str | None = None
 
 
 class DuplicateFieldError(TarError):

@@ -110,7 +110,7 @@ class Guard:
     """One stage's dealings with errors in one run: asks the handler, counts, and warns once for each class of error.
 
     `seen` counts the items that the stage got; who owns the loop keeps it up to date. `ended` is true once the handler
-    has ended the stream.
+    has ended the stream, or has raised.
     """
 
     __slots__ = ("ended", "handler", "seen", "skipped", "tally")
@@ -131,9 +131,10 @@ class Guard:
         """True: skip it and go on. False: end the stream."""
         if isinstance(error, StreamwdsError):
             error.skipped, error.seen = self.skipped, self.seen
+        self.ended = True  # (for good if the handler raises)
         if not self.handler(error):
-            self.ended = True
             return False
+        self.ended = False
         self.skipped += 1
         kind = type(error).__name__
         if isinstance(error, FunctionError):

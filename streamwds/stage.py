@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, cast, overload
 
 import attrs
@@ -23,12 +23,21 @@ from streamwds.context import Context
 from streamwds.errors import CompositionError, DistributionError, PositionError
 from streamwds.position import Position
 from streamwds.steps import READY, FunctionStep, Items, Once, Run, Source, Step, check_fit, first
+from streamwds.values import FrozenMapping
 
 if TYPE_CHECKING:
+    from typing_extensions import Never
     from typing_extensions import TypeVar as DefaultTypeVar
 
     class Batch(MutableMapping[str, Any]):
         """A batch of samples: field name -> column. To a type checker no dict, so that no stage takes it for a Sample."""
+
+        def __init__(self, columns: Mapping[str, Any] = ..., /, **more: Any) -> None: ...
+        def __getitem__(self, field: str, /) -> Any: ...
+        def __setitem__(self, field: str, column: Any, /) -> None: ...
+        def __delitem__(self, field: str, /) -> None: ...
+        def __iter__(self) -> Iterator[str]: ...
+        def __len__(self) -> int: ...
 
     I = DefaultTypeVar("I", bound=Any, default=Any)  # noqa: E741  (bound=Any gives a lambda's parameter Any, not object)
     O = DefaultTypeVar("O", default=Any)  # noqa: E741
@@ -62,7 +71,6 @@ B = TypeVar("B", covariant=True)
 C = TypeVar("C")
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
-K = TypeVar("K", bound="Same | Batching | Unbatching")
 P = ParamSpec("P")
 Steps: TypeAlias = tuple[Step[Any, Any], ...]
 
@@ -78,14 +86,14 @@ class Into(Protocol[A, B]):
 # ---- streams
 
 
-def _fixed(values: dict[str, int]) -> dict[str, int]:
+def _fixed(values: Mapping[str, int]) -> Mapping[str, int]:
     unknown = [name for name in values if name not in attrs.fields_dict(Context)]
     if unknown:
         raise TypeError(f"within() takes {', '.join(attrs.fields_dict(Context))}, not {', '.join(unknown)}")
     pairs = {"rank": "world_size", "worker": "workers"}
     alone = {k: v for k, v in values.items() if k not in pairs or pairs[k] in values}
     Context(**alone)  # (a rank without its world_size can only be judged when the context is known)
-    return dict(values)
+    return FrozenMapping(values)
 
 
 def _tuples(position: Any) -> Any:
@@ -109,7 +117,7 @@ class Stream(Generic[B]):
 
     source: Source
     steps: Steps = ()
-    fixed: dict[str, int] = attrs.field(factory=dict, converter=_fixed)
+    fixed: Mapping[str, int] = attrs.field(factory=dict, converter=_fixed)
     start: Position | None = attrs.field(default=None, converter=_tuples)
     forced: bool = False
     skipped: Counter[str] = attrs.field(factory=Counter, init=False)
@@ -128,6 +136,7 @@ class Stream(Generic[B]):
 
     def tracked(self) -> Iterator[tuple[B, Position]]:
         """The items, each with the position from which the stream goes on after it (see `at`)."""
+        self.source.check_replays()
         run = self._run()
         head = positions.head(run.context, self.source, self.steps)
         return ((item, (head, at)) for item, at in self._pairs(run))
@@ -145,8 +154,7 @@ class Stream(Generic[B]):
                 "take positions of the stream before it, or start the epoch anew"
             )
         head, _ = positions.split(position)
-        if isinstance(self.source, Once):
-            self.source.open(Run(), None)
+        self.source.check_replays()
         if not force:
             positions.check(head, self.fixed, self.source, self.steps)
         fixed = {"seed": head["seed"], "epoch": head["epoch"], **self.fixed}
@@ -192,12 +200,14 @@ class Stream(Generic[B]):
     @overload
     def __or__(self, other: type[set[Any]], /) -> set[B]: ...
     @overload
+    def __or__(self, other: type[frozenset[Any]], /) -> frozenset[B]: ...
+    @overload
     def __or__(self, other: type[tuple[Any, ...]], /) -> tuple[B, ...]: ...
     @overload
     def __or__(self, other: Into[B, C] | Callable[[Iterable[B]], C], /) -> C: ...
     def __or__(self, other: Any, /) -> Any:
         if isinstance(other, Stage):
-            return cast("Stage[Any, Any]", other)._bind(self)
+            return other.__ror__(self)
         if isinstance(other, Maker):
             raise other.bare()
         if not callable(other):
@@ -224,11 +234,14 @@ class Stream(Generic[B]):
         return (self.source, self.steps, self.fixed, self.start, self.forced)
 
     def __repr__(self) -> str:
-        text = " | ".join([repr(self.source), *map(repr, self.steps)])
+        text = repr(self.source)
+        if self.steps or not text.startswith("urls("):
+            text += f" | {Stage(self.steps)!r}"
         if not self.fixed and self.start is None:
             return text
-        fixed = {k: v for k, v in self.fixed.items() if self.start is None or k not in ("seed", "epoch")}
-        text = f"({text})" if self.steps or not text.startswith("urls(") else text
+        theirs = {} if self.start is None else positions.split(self.start)[0]
+        fixed = {k: v for k, v in self.fixed.items() if k not in ("seed", "epoch") or v != theirs.get(k)}
+        text = f"({text})" if " | " in text else text
         if fixed:
             text += f".within({', '.join(f'{k}={v}' for k, v in fixed.items())})"
         if self.start is not None:
@@ -255,13 +268,11 @@ def _source(xs: Any) -> Source | None:
         from streamwds.shards.urls import Urls  # (a str is a URL pattern, and only that room expands patterns)
 
         return Urls((xs,))
-    if isinstance(xs, (bytes, bytearray)):
-        raise CompositionError(f"bytes are no source of a stream: {xs[:40]!r}; give a str (a URL pattern) or a list of items")
-    if isinstance(xs, (Stage, Maker)):
-        raise CompositionError(f"{xs!r} is a stage and no data: join stages with `|`")
+    if isinstance(xs, (bytes, bytearray, memoryview)):
+        raise CompositionError(f"bytes are no source of a stream: {bytes(xs[:40])!r}; give a str (a URL pattern) or a list of items")
     if isinstance(xs, Iterator):
         return Once(cast("Iterator[Any]", xs))
-    if hasattr(xs, "__iter__") or hasattr(xs, "__getitem__"):
+    if (hasattr(xs, "__iter__") or hasattr(xs, "__getitem__")) and not isinstance(xs, type):
         return Items(xs)
     return None
 
@@ -286,17 +297,21 @@ class Stage(Generic[A, B]):
     __array_ufunc__ = None  # else numpy would broadcast `array | stage` over the array's elements
 
     def __call__(self, xs: Iterable[A], /) -> Stream[B]:
+        if isinstance(xs, (Stage, Maker)):
+            raise CompositionError(f"{xs!r} is a stage and no data: join stages with `|`")
         stream = self.__ror__(xs)
         if stream is NotImplemented:
             raise CompositionError(f"{self!r} takes an iterable, not {type(xs).__name__}")
         return cast("Stream[B]", stream)
 
     def __ror__(self, xs: Iterable[A], /) -> Stream[B]:
+        if isinstance(xs, Stage):  # (asked first where our class derives from the left one's: that is its `__or__`'s to do)
+            return NotImplemented
         if isinstance(xs, Stream):
             return self._bind(cast("Stream[Any]", xs))
         source = _source(xs)
         if source is None:
-            return NotImplemented  # type: ignore[no-any-return]
+            return NotImplemented
         return self._bind(Stream(source))
 
     def _bind(self, stream: Stream[Any]) -> Stream[Any]:
@@ -307,8 +322,14 @@ class Stage(Generic[A, B]):
         check_fit(kind, last, self.steps)
         return attrs.evolve(stream, steps=(*stream.steps, *self.steps))
 
-    def __or__(self, other: Into[B, Stream[C]], /) -> Stage[A, C]:
-        return cast("Stage[A, C]", self._join(other, Stage))
+    @overload
+    def __or__(self, other: Same, /) -> Stage[A, B]: ...
+    @overload
+    def __or__(self, other: Into[B, Stream[C]], /) -> Stage[A, C]: ...
+    @overload
+    def __or__(self, other: Callable[[Iterable[B]], Stream[C]], /) -> Stage[A, C]: ...
+    def __or__(self, other: Any, /) -> Any:
+        return self._join(other, Stage)
 
     def _join(self, other: Any, kind: type[Stage[Any, Any]]) -> Any:
         if isinstance(other, Maker):
@@ -360,20 +381,27 @@ class Same(Stage[Any, Any]):
     def __ror__(self, xs: Iterable[T], /) -> Stream[T]:
         return super().__ror__(xs)
 
+    @overload  # type: ignore[override]
+    def __or__(self, other: Same, /) -> Same: ...
     @overload
-    def __or__(self, other: K, /) -> K: ...
+    def __or__(self, other: Batching, /) -> Batching: ...
+    @overload
+    def __or__(self, other: Unbatching, /) -> Unbatching: ...
     @overload
     def __or__(self, other: Into[T, Stream[C]], /) -> Stage[T, C]: ...
-    def __or__(self, other: Any, /) -> Any:
+    def __or__(self, other: Any, /) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         kinds = (Same, Batching, Unbatching)
         return self._join(other, next((kind for kind in kinds if isinstance(other, kind)), Stage))
 
 
 class Batching(Stage[Any, Any]):
-    """T -> list[T]; a Sample -> a Batch, a tuple -> a tuple of columns."""
+    """T -> list[T]; a dict -> a Batch, a tuple -> a tuple of columns."""
 
+    # of these and the like, the first answers for items without a type: to Never nothing else can be given
     @overload
-    def __call__(self, xs: Iterable[Sample], /) -> Stream[Batch]: ...  # type: ignore[overload-overlap]
+    def __call__(self, xs: Iterable[Never], /) -> Stream[Any]: ...
+    @overload
+    def __call__(self, xs: Iterable[Mapping[Any, Any]], /) -> Stream[Batch]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
     @overload
     def __call__(self, xs: Iterable[tuple[Any, ...]], /) -> Stream[tuple[Any, ...]]: ...  # type: ignore[overload-overlap]
     @overload
@@ -382,7 +410,9 @@ class Batching(Stage[Any, Any]):
         return super().__call__(xs)
 
     @overload
-    def __ror__(self, xs: Iterable[Sample], /) -> Stream[Batch]: ...  # type: ignore[overload-overlap]
+    def __ror__(self, xs: Iterable[Never], /) -> Stream[Any]: ...
+    @overload
+    def __ror__(self, xs: Iterable[Mapping[Any, Any]], /) -> Stream[Batch]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
     @overload
     def __ror__(self, xs: Iterable[tuple[Any, ...]], /) -> Stream[tuple[Any, ...]]: ...  # type: ignore[overload-overlap]
     @overload
@@ -390,23 +420,47 @@ class Batching(Stage[Any, Any]):
     def __ror__(self, xs: Iterable[Any], /) -> Any:
         return super().__ror__(xs)
 
+    @overload  # type: ignore[override]
+    def __or__(self, other: Same, /) -> Batching: ...
+    @overload
+    def __or__(self, other: Unbatching, /) -> Same: ...
+    @overload
+    def __or__(self, other: Into[Any, Stream[C]], /) -> Stage[Any, C]: ...
+    def __or__(self, other: Any, /) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return self._join(other, Batching if isinstance(other, Same) else Same if isinstance(other, Unbatching) else Stage)
+
 
 class Unbatching(Stage[Any, Any]):
-    """list[T] -> T; a Batch -> a Sample."""
+    """list[T] -> T; a Batch -> a Sample, a tuple of columns -> a tuple."""
 
     @overload
+    def __call__(self, xs: Iterable[Never], /) -> Stream[Any]: ...
+    @overload
     def __call__(self, xs: Iterable[Batch], /) -> Stream[Sample]: ...
+    @overload
+    def __call__(self, xs: Iterable[tuple[Any, ...]], /) -> Stream[tuple[Any, ...]]: ...
     @overload
     def __call__(self, xs: Iterable[list[T]], /) -> Stream[T]: ...
     def __call__(self, xs: Iterable[Any], /) -> Any:
         return super().__call__(xs)
 
     @overload
+    def __ror__(self, xs: Iterable[Never], /) -> Stream[Any]: ...
+    @overload
     def __ror__(self, xs: Iterable[Batch], /) -> Stream[Sample]: ...
+    @overload
+    def __ror__(self, xs: Iterable[tuple[Any, ...]], /) -> Stream[tuple[Any, ...]]: ...
     @overload
     def __ror__(self, xs: Iterable[list[T]], /) -> Stream[T]: ...
     def __ror__(self, xs: Iterable[Any], /) -> Any:
         return super().__ror__(xs)
+
+    @overload  # type: ignore[override]
+    def __or__(self, other: Same, /) -> Unbatching: ...
+    @overload
+    def __or__(self, other: Into[Any, Stream[C]], /) -> Stage[Any, C]: ...
+    def __or__(self, other: Any, /) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return self._join(other, Unbatching if isinstance(other, Same) else Stage)
 
 
 identity = Same()
@@ -467,9 +521,9 @@ class Maker:
     def bare(self) -> CompositionError:
         name = self.function.__name__
         needed = [
-            p.name
+            f"*{p.name}" if p.kind is p.VAR_POSITIONAL else p.name
             for p in inspect.signature(self.function).parameters.values()
-            if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
+            if p.default is p.empty
         ]
         return CompositionError(f"{name} makes a stage: write {name}({', '.join(needed)})")
 
@@ -524,8 +578,8 @@ def stage(function: Any = None, /, *, buffers: bool = False) -> Any:
 
 
 def _stage(function: Callable[..., Any], *, buffers: bool) -> Ready[Any, Any, Any]:
-    if isinstance(function, Stage) or not callable(function):
-        raise CompositionError(f"@stage takes a function Iterable -> Iterator, not {function!r}")
+    if isinstance(function, (Stage, Maker, type)) or not hasattr(function, "__qualname__"):
+        raise CompositionError(f"@stage takes a function (def) Iterable -> Iterator, not {function!r}")
     made: Ready[Any, Any, Any] = Ready((FunctionStep(function, buffers),))
     for name in ("__module__", "__name__", "__qualname__", "__doc__"):
         object.__setattr__(made, name, getattr(function, name))

@@ -12,13 +12,16 @@ element behind what it remembers itself. How stages are typed, joined and shown 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
+import os
 import pickle
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count, islice, repeat
 from operator import itemgetter
+from types import MethodType
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import attrs
@@ -26,7 +29,7 @@ import attrs
 from streamwds.context import Context
 from streamwds.errors import CompositionError, PositionError, SourceError
 from streamwds.handlers import Guard, Handler
-from streamwds.values import FrozenMapping, code, freeze, function_key, function_name, importable
+from streamwds.values import FrozenMapping, code, fingerprint, freeze, function_key, function_name, importable, lookup
 
 __all__ = ["At", "FunctionStep", "Items", "Lifted", "Once", "Pair", "Run", "Source", "Step", "Upstream", "option"]
 
@@ -141,7 +144,7 @@ class Step(Generic[A, B]):
         if not self.decides:
             return None
         kept = {
-            field.name: code(getattr(self, field.name))
+            field.name: fingerprint(getattr(self, field.name))
             for field in attrs.fields(type(self))  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
             if field.metadata.get("decides", True)
         }
@@ -170,14 +173,30 @@ class Step(Generic[A, B]):
 
 
 def _check_picklable(name: str, value: Any) -> None:
-    if isinstance(value, tuple):
-        for part in value:  # pyright: ignore[reportUnknownVariableType]
-            _check_picklable(name, part)
-    elif hasattr(value, "__code__") and not importable(value):
-        raise pickle.PicklingError(
-            f"{name}: {function_name(value)} can't be pickled, for it has no name that another process could import; "
-            "define it at the top of a module"
-        )
+    parts: Iterable[Any] = ()
+    if isinstance(value, (tuple, frozenset)):
+        parts = value  # pyright: ignore[reportUnknownVariableType]
+    elif isinstance(value, Mapping):
+        parts = value.values()  # pyright: ignore[reportUnknownVariableType]
+    elif isinstance(value, functools.partial):
+        parts = (value.func, *value.args, *value.keywords.values())
+    elif isinstance(value, MethodType):
+        parts = (value.__self__,)
+    elif not importable(value) if hasattr(value, "__code__") else "<locals>" in _class_of(value).__qualname__:
+        raise _not_picklable(name, value)
+    for part in parts:
+        _check_picklable(name, part)
+
+
+def _not_picklable(name: str, value: Any) -> pickle.PicklingError:
+    return pickle.PicklingError(
+        f"{name}: {function_name(value)} can't be pickled, for it has no name that another process could import; "
+        "define it at the top of a module"
+    )
+
+
+def _class_of(value: Any) -> type[Any]:
+    return value if isinstance(value, type) else type(value)
 
 
 class Lifted(Step[A, B]):
@@ -205,12 +224,11 @@ class Lifted(Step[A, B]):
 # ---- a user's own generator
 
 
-def _revive(module: str, qualname: str, options: dict[str, Any]) -> FunctionStep:
-    found: Any = importlib.import_module(module)
-    for part in qualname.split("."):
-        found = getattr(found, part)
-    step: FunctionStep = found.steps[0]
-    return step.with_options(options)
+def _revive(module: str, qualname: str, buffers: bool, options: dict[str, Any]) -> FunctionStep:
+    importlib.import_module(module)
+    found = lookup(module, qualname)
+    function = found.steps[0].function if hasattr(found, "steps") else found  # (@stage over it, or stage(it) elsewhere)
+    return FunctionStep(function, buffers, options)
 
 
 @attrs.frozen(repr=False, eq=False, slots=False)
@@ -244,30 +262,31 @@ class FunctionStep(Lifted[Any, Any]):
         return dict(self.options_)
 
     def identity(self) -> Any:
-        return [self.name, {k: code(v) for k, v in self.options_.items()}]
+        return [self.name, {k: fingerprint(v) for k, v in self.options_.items()}]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, FunctionStep):
             return NotImplemented
-        return self.function is other.function and self.options_ == other.options_
+        return self._key() == other._key()
 
     def __hash__(self) -> int:
-        return hash((self.function, self.options_))
+        return hash(self._key())
+
+    def _key(self) -> tuple[Any, ...]:
+        return (self.function, self.buffers, self.options_)
 
     def __repr__(self) -> str:
-        f = self.function
-        named = f"{f.__module__}.{f.__qualname__}" if f.__module__ != "__main__" else f.__qualname__
-        if "<locals>" in f.__qualname__:
-            named = function_name(f)
+        named = function_name(self.function)
+        if lookup(self.function.__module__, self.function.__qualname__) is self.function:  # (not decorated where it stands)
+            named = f"stage({named}{', buffers=True' if self.buffers else ''})"
         options = ", ".join(f"{k}={code(v)}" for k, v in self.options_.items())
         return f"{named}({options})" if options else named
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if "<locals>" in self.function.__qualname__:
-            _check_picklable(self.name, self.function)
-        for value in self.options_.values():
-            _check_picklable(self.name, value)
-        return (_revive, (self.function.__module__, self.function.__qualname__, dict(self.options_)))
+        if not importable(self.function):
+            raise _not_picklable(self.name, self.function)
+        _check_picklable(self.name, self.options_)
+        return (_revive, (self.function.__module__, self.function.__qualname__, self.buffers, dict(self.options_)))
 
 
 # ---- sources
@@ -282,6 +301,9 @@ class Source:
     def items(self, start: int) -> Iterator[Any]:
         """The items from the start-th on."""
         raise TypeError(f"{type(self).__name__} does not say what its items are")
+
+    def check_replays(self) -> None:
+        """Raise if the items can't be read again, and so have no positions."""
 
     def plain(self, run: Run) -> Iterator[Any]:
         return self.items(0)
@@ -298,7 +320,10 @@ class Source:
 
 
 def _kind_of(item: object) -> str:
-    return "dict" if isinstance(item, dict) else "str" if hasattr(item, "__fspath__") else type(item).__name__
+    if isinstance(item, os.PathLike):
+        return "str"
+    known = (kind for kind in (dict, str, tuple, list) if isinstance(item, kind))
+    return next(known, type(item)).__name__
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -325,7 +350,12 @@ class Items(Source):
         if not isinstance(other, Items):
             return NotImplemented
         a, b = self.iterable, other.iterable
-        return a is b or (type(a) is type(b) and isinstance(a, (list, tuple, range, set, dict)) and bool(a == b))  # pyright: ignore
+        if a is b or type(a) is not type(b) or not isinstance(a, (list, tuple, range, set, dict)):
+            return a is b
+        try:
+            return bool(a == b)  # pyright: ignore
+        except ValueError:  # of arrays, which don't compare to one answer
+            return False
 
     def __hash__(self) -> int:
         return hash(type(self.iterable))
@@ -351,7 +381,7 @@ class Once(Source):
         self.used.append(True)
         return self.iterator
 
-    def open(self, run: Run, at: At) -> Iterator[Pair]:
+    def check_replays(self) -> None:
         raise SourceError(
             f"{self!r} is an iterator: it runs once and has no positions; give the stream something that can be read "
             "again (a list, a range, an object with __iter__)"

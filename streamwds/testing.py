@@ -53,7 +53,7 @@ def check_resume(
     >>> check_resume(pairs, range(5))
     Traceback (most recent call last):
     ...
-    AssertionError: pairs does not resume: after item 0 comes (0, 1), but from its position comes (0, 1) ...
+    AssertionError: pairs does not resume: from the position of item 1: item 2 should be (1, 2), and is (0, 2)
     """
     stream = stage if isinstance(stage, Stream) else stage(items if isinstance(items, Sequence) else list(items))
     tracked = list(stream.tracked())
@@ -75,7 +75,7 @@ def _compare(stream: Stream[Any], expected: list[Any], got: list[Any], what: str
         a, b = (xs[n] if n < len(xs) else nothing for xs in (expected, got))
         if not same_items(a, b):
             shown = ["nothing" if x is nothing else f"{x!r:.200}" for x in (a, b)]
+            name = stream.steps[-1].name if stream.steps else repr(stream)
             raise AssertionError(
-                f"{stream.steps[-1].name if stream.steps else stream!r} does not resume: {what}: "
-                f"item {start + n} should be {shown[0]}, and is {shown[1]}"
+                f"{name} does not resume: {what}: item {start + n} should be {shown[0]}, and is {shown[1]}"
             )

@@ -1,10 +1,18 @@
-"""Streams for torch: `to_torch` makes an IterableDataset of a stream."""
+"""Streams for torch: `to_torch` makes an IterableDataset of a stream.
+
+What a DataLoader wants of a dataset in its several processes is told here; what a stream can do without torch is not.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
+from itertools import chain
+from multiprocessing import parent_process
+from multiprocessing.context import get_spawning_popen
+from types import FrameType
 from typing import Any, Generic, TypeVar, cast, overload
 
 import attrs
@@ -12,54 +20,107 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from streamwds.context import Context
-from streamwds.errors import CompositionError, DoubleBatchWarning
-from streamwds.position import split
-from streamwds.stage import Stage, Stream
+from streamwds.errors import CompositionError, DistributionError, DoubleBatchWarning
+from streamwds.stage import Maker, Stage, Stream
 from streamwds.stages.batching import Batched, Unbatched
+from streamwds.steps import FunctionStep
 
 __all__ = ["TorchStream", "to_torch"]
 
 A = TypeVar("A")
 B = TypeVar("B", covariant=True)
 
+_EPOCH, _WARNED = 0, 1  # the numbers that a dataset shares with its DataLoader workers
 _UNSET = -1
 
 
+@attrs.frozen
+class _Handed:
+    """What a process hands on with a dataset to one that it spawns (a forked one has it anyway)."""
+
+    parent: int
+    ranks: dict[str, int]
+    shared: torch.Tensor
+
+
 class TorchStream(IterableDataset[B], Generic[B]):
-    """A stream as a torch IterableDataset; made by `to_torch`."""
+    """A stream as a torch IterableDataset; made by `to_torch`.
+
+    A copy, pickled or not, is a dataset of its own, with its own epoch; DataLoader workers share that of their dataset.
+    """
 
     def __init__(self, stream: Stream[B]) -> None:
         super().__init__()
         self.stream = stream
-        self._ranks: dict[str, int] = {}
-        # in shared memory, so that an epoch set here reaches workers that are running already
-        self._epoch = torch.full((), _UNSET, dtype=torch.int64).share_memory_()
+        self._shared = torch.tensor([_UNSET, 0]).share_memory_()
+        self._handed: _Handed | None = None
 
     def set_epoch(self, epoch: int) -> None:
         """From the next iteration on, read as this epoch (other random orders), in all workers, persistent ones too.
 
-        A stream that was put at a position goes on from there in the position's epoch, and starts at the beginning in
-        any other.
+        Call it before an iteration, not during one. A stream that was put at a position goes on from there in the
+        position's epoch, and starts at the beginning in any other.
         """
-        self._epoch.fill_(Context(epoch=epoch).epoch)
+        self._known()[1][_EPOCH] = Context(epoch=epoch).epoch
 
     def __iter__(self) -> Iterator[B]:
-        _warn_of_double_batches(self.stream)
-        return iter(self._now())
+        if _gives_batches(self.stream):
+            self._warn_of_batches_of_batches(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
+        # Opened in the first next(): an error in iter() would kill a persistent worker, and the user not learn of it.
+        return chain.from_iterable([self._now()])
 
     def _now(self) -> Stream[B]:
-        stream = attrs.evolve(self.stream, fixed={**self._ranks, **self.stream.fixed})
-        epoch = int(self._epoch.item())
-        if epoch == _UNSET:
-            return stream
-        if stream.start is not None and split(stream.start)[0]["epoch"] == epoch:
-            return stream
-        return attrs.evolve(stream, start=None, fixed={**stream.fixed, "epoch": epoch})
+        """The stream as this process is to read it now."""
+        ranks, shared = self._known()
+        fixed = {**ranks, **self.stream.fixed}
+        worker = get_worker_info()
+        if worker is not None and worker.num_workers > 1 and "worker" in fixed:
+            raise DistributionError(
+                f"each of {worker.num_workers} workers would read as worker {fixed['worker']}, to which within() fixes the "
+                "stream: leave that out, or give the DataLoader one worker or none"
+            )
+        epoch, start = int(shared[_EPOCH]), self.stream.start
+        if epoch != _UNSET:
+            start = start if fixed.get("epoch") == epoch else None
+            fixed["epoch"] = epoch
+        stream = attrs.evolve(self.stream, start=start, fixed=fixed)
+        object.__setattr__(stream, "skipped", self.stream.skipped)  # one count, over all epochs that are read here
+        return stream
+
+    def _known(self) -> tuple[dict[str, int], torch.Tensor]:
+        """The ranks, where only the process that spawned this DataLoader worker knows them, and the shared numbers."""
+        handed, parent = self._handed, parent_process()
+        if handed is None or get_worker_info() is None or parent is None or parent.pid != handed.parent:
+            return {}, self._shared
+        return handed.ranks, handed.shared
+
+    def _warn_of_batches_of_batches(self, caller: FrameType) -> None:
+        """Warn once if a DataLoader is about to make batches (it tells no dataset, so we look who asks for the iterator)."""
+        worker, shared = get_worker_info(), self._known()[1]
+        makes_batches = getattr(caller.f_locals.get("self"), "auto_collation", False) is True
+        if not makes_batches or shared[_WARNED] or (worker is not None and worker.id != 0):
+            return
+        shared[_WARNED] = 1
+        level, frame = 3, caller
+        while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("torch."):
+            level, frame = level + 1, frame.f_back
+        warnings.warn(
+            "the stream is batched already, and the DataLoader makes batches of its batches: give it batch_size=None",
+            DoubleBatchWarning,
+            stacklevel=level,
+        )
 
     def __getstate__(self) -> dict[str, Any]:
-        # a spawned worker can't ask torch.distributed, so it is told here who we are
-        context = Context.current(worker=0, workers=1)
-        return {**self.__dict__, "_ranks": {"rank": context.rank, "world_size": context.world_size, **self._ranks}}
+        handed = self._handed
+        if get_spawning_popen() is not None:  # a spawned worker can't ask torch.distributed who it works for
+            known, shared = self._known()
+            context = Context.current(**{**known, **self.stream.fixed, "worker": 0, "workers": 1})
+            handed = _Handed(os.getpid(), {"rank": context.rank, "world_size": context.world_size}, shared)
+        return {**self.__dict__, "_handed": handed}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._shared = self._shared.clone().share_memory_()
 
     def __repr__(self) -> str:
         return f"to_torch({self.stream!r})"
@@ -85,22 +146,15 @@ def to_torch(pipeline: Any, source: Any = None) -> TorchStream[Any]:
         return TorchStream(cast("Stage[Any, Any]", pipeline)(source))
     if isinstance(pipeline, Stream) and source is None:
         return TorchStream(cast("Stream[Any]", pipeline))
+    if isinstance(pipeline, Maker):
+        raise pipeline.bare()
     raise CompositionError(
         f"to_torch takes a stream, or a stage and its source: not {type(pipeline).__name__}"
         f"{'' if source is None else f' and {type(source).__name__}'}"
     )
 
 
-def _warn_of_double_batches(stream: Stream[Any]) -> None:
-    """Warn if a DataLoader is about to batch batches (it does not tell, so we look who asks for the iterator)."""
-    batches = [isinstance(step, Batched) for step in stream.steps if isinstance(step, (Batched, Unbatched))]
-    worker = get_worker_info()
-    if not batches or not batches[-1] or (worker is not None and worker.id != 0):
-        return
-    fetcher = sys._getframe(2).f_locals.get("self")  # pyright: ignore[reportPrivateUsage]
-    if getattr(fetcher, "auto_collation", False) is True:
-        warnings.warn(
-            "the stream is batched already, and the DataLoader makes batches of its batches: give it batch_size=None",
-            DoubleBatchWarning,
-            stacklevel=4,
-        )
+def _gives_batches(stream: Stream[Any]) -> bool:
+    """Whether its items are surely batches: what a function of the user's makes of them, nobody knows."""
+    found = [step for step in stream.steps if isinstance(step, (Batched, Unbatched, FunctionStep))]
+    return bool(found) and isinstance(found[-1], Batched)

@@ -11,12 +11,16 @@ import builtins
 import functools
 import operator
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from types import BuiltinFunctionType, FunctionType, MethodType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, NoneType
 from typing import Any, cast
 
-__all__ = ["FrozenMapping", "code", "freeze", "function_key", "function_name", "importable"]
+import attrs
+import numpy as np
+
+__all__ = ["FrozenMapping", "code", "fingerprint", "freeze", "function_key", "function_name", "importable", "lookup"]
 
 
 class FrozenMapping(Mapping[str, Any]):
@@ -63,7 +67,9 @@ class FrozenMapping(Mapping[str, Any]):
 
 
 def freeze(value: Any) -> Any:
-    """The value with lists as tuples, sets as frozensets and dicts as frozen mappings; arrays are refused.
+    """The value with lists as tuples, sets as frozensets, dicts as frozen mappings, numpy's numbers as Python's.
+
+    Arrays are refused, also as arguments of a partial.
 
     >>> freeze([1, {"b": [2], "a": 1}])
     (1, {'a': 1, 'b': (2,)})
@@ -74,7 +80,12 @@ def freeze(value: Any) -> Any:
         return frozenset(freeze(v) for v in cast("set[Any]", value))
     if isinstance(value, dict):
         return FrozenMapping(cast("dict[str, Any]", value))
-    if hasattr(value, "__array__") and hasattr(value, "shape"):
+    if isinstance(value, functools.partial):
+        function_key(value)
+        return cast("Any", value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if hasattr(value, "__array__") and hasattr(value, "shape") and not isinstance(value, type):
         raise TypeError(
             f"an array can't be an option of a stage ({type(value).__name__} of shape {tuple(value.shape)}): "
             "an option must compare and hash; give a tuple, or a function that knows the array"
@@ -95,10 +106,16 @@ def importable(f: Any) -> bool:
     if module is None:  # a method of a builtin type, such as str.upper
         owner = getattr(f, "__objclass__", None)
         return owner is not None and importable(owner)
-    found: Any = sys.modules.get(module)
-    for part in name.split("."):
-        found = getattr(found, part, None)
+    found = lookup(module, name)
     return found is f or getattr(found, "__wrapped__", None) is f
+
+
+def lookup(module: str, qualname: str) -> Any:
+    """What a loaded module has under a name; None if nothing."""
+    found: Any = sys.modules.get(module)
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    return found
 
 
 _OPERATORS = (operator.itemgetter, operator.attrgetter, operator.methodcaller)
@@ -113,12 +130,24 @@ def function_key(value: Any) -> Any:
     if isinstance(value, functools.partial):
         arguments = tuple(function_key(freeze(a)) for a in value.args)
         return ("partial", function_key(value.func), arguments, FrozenMapping(value.keywords))
+    if isinstance(value, MethodType):
+        return ("method", value.__func__, function_key(value.__self__))
     if isinstance(value, _OPERATORS):
         reduced: Any = value.__reduce__()
         return (type(value), function_key(freeze(reduced[1])) if isinstance(reduced[0], type) else repr(value))
     if isinstance(value, tuple):
         return tuple(function_key(v) for v in cast("tuple[Any, ...]", value))
-    return value
+    return value if type(value).__hash__ is not None else _Unhashable(value)  # pyright: ignore[reportUnnecessaryComparison]
+
+
+@attrs.frozen(hash=False)
+class _Unhashable:
+    """Compares as its value does, and can be hashed: a callable dataclass is a good option, though Python won't hash it."""
+
+    value: Any
+
+    def __hash__(self) -> int:
+        return hash(type(self.value))
 
 
 def function_name(f: Any) -> str:
@@ -130,8 +159,9 @@ def function_name(f: Any) -> str:
     if isinstance(f, functools.partial):
         parts = [function_name(f.func), *map(code, f.args), *(f"{k}={code(v)}" for k, v in f.keywords.items())]
         return f"functools.partial({', '.join(parts)})"
-    if isinstance(f, MethodType) and not isinstance(f.__self__, type):
-        return f"{code(f.__self__)}.{f.__name__}"
+    owner = getattr(f, "__self__", None)
+    if isinstance(f, (MethodType, BuiltinFunctionType)) and not isinstance(owner, (type, ModuleType, NoneType)):
+        return f"{code(owner)}.{f.__name__}"
     name = getattr(f, "__qualname__", None)
     if name is None or not (isinstance(f, type) or importable(f)):
         where = getattr(f, "__code__", None)
@@ -139,7 +169,7 @@ def function_name(f: Any) -> str:
             return f"<{name} at {os.path.basename(where.co_filename)}:{where.co_firstlineno}>"
         return repr(f)
     module = getattr(f, "__module__", None)
-    bare = module in (None, "__main__", builtins.__name__) or str(module).partition(".")[0] == "streamwds"
+    bare = module in (None, "__main__", "__mp_main__", builtins.__name__) or str(module).partition(".")[0] == "streamwds"
     return str(name) if bare else f"{module}.{name}"
 
 
@@ -163,3 +193,14 @@ def code(value: Any) -> str:
     ):
         return function_name(value)
     return repr(value)
+
+
+def fingerprint(value: Any) -> str:
+    """What stands for an option in positions: its code, but for what changes from process to process or when a line moves.
+
+    >>> class Resize:
+    ...     def __call__(self, image: object) -> object: ...
+    >>> fingerprint(Resize()) == fingerprint(Resize())
+    True
+    """
+    return re.sub(r"\b__(mp_)?main__\.|(?<=\S) at (0x[0-9A-Fa-f]+|[^<>]+:\d+)(?=>)", "", code(value))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,13 +22,14 @@ from streamwds.errors import SourceError
 
 COUNT = 42
 
-T = TypeVar("T")
+Test = TypeVar("Test", bound=Callable[..., None])
 
 
-def beside_webdataset(test: T) -> T:
+def beside_webdataset(test: Test) -> Test:
     """For a test that runs webdataset, which leaves its shards open until they are collected."""
-    ignored = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
-    return ignored(pytest.mark.usefixtures("collect_within_the_test")(test))  # type: ignore[no-any-return]
+    pytest.mark.usefixtures("collect_within_the_test")(test)
+    pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")(test)
+    return test
 
 
 @pytest.fixture
@@ -46,8 +48,8 @@ def shards(folder: Path) -> dict[str, bytes]:
 
 
 def photograph(source: str) -> Image.Image:
-    ((package, path),) = ((package, path) for package, path in demo.PHOTOGRAPHS if f"{package}/{path}" == source)
-    return Image.open(Path(__import__(package).__file__).parent / path).convert("RGB")
+    package, _, path = source.partition("/")
+    return Image.open(str(files(package).joinpath(path))).convert("RGB")
 
 
 def test_shards_hold_the_samples(pattern: str) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 import streamwds
 
-MODULES = sorted(module.name for module in pkgutil.walk_packages(streamwds.__path__, "streamwds."))
+MODULES = sorted(module.name for module in pkgutil.walk_packages(streamwds.__path__, "streamwds.") if not module.ispkg)
 RUN = "import streamwds.__main__ as door; door.main()"
 
 

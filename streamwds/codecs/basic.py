@@ -141,6 +141,8 @@ def _npy_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     shape, fortran, dtype = read[np.lib.format.read_magic(stream)](stream)
     if dtype.hasobject:
         raise ValueError("the file holds pickled objects, which could run code; they are not read")
+    if any(length < 0 for length in shape):  # numpy takes -1 for "as many as there are"
+        raise ValueError(f"the header says shape {shape}")
     return shape, fortran, dtype
 
 

@@ -44,13 +44,13 @@ def open_url(url: str, offset: int = 0) -> BinaryIO:
         except BaseException:
             raw.close()
             raise
-    except OSError as error:
+    except (OSError, ValueError) as error:  # (ValueError: a path with a NUL, or that can't be encoded)
         if isinstance(error, IsADirectoryError):
             hint = "it is a directory; give its shards, as in urls('folder/*.tar')"
         elif isinstance(error, FileNotFoundError):
             hint = f"there is no such file (looked for {os.path.abspath(path)})"
         else:
-            hint = error.strerror or str(error)
+            hint = getattr(error, "strerror", None) or str(error)
         raise OpenError(hint, url=url) from error
     return cast("BinaryIO", raw)
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, ClassVar, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
 
 import attrs
 import numpy as np
 
-from streamwds.errors import CollateError, ReplayError, StreamwdsError
+from streamwds.errors import CollateError, StreamwdsError
 from streamwds.handlers import Guard, Handler, reraise_exception
-from streamwds.position import digest
-from streamwds.stage import Batch, Batching, I, O, P, Sample, Stage, Stream, Unbatching, call_ready, maker
+from streamwds.stage import Batch, Batching, I, O, Sample, Stage, Stream, Unbatching, call_ready, maker
+from streamwds.stages import replay
 from streamwds.steps import READY, At, Lifted, Pair, Run, Step, Upstream, option
+
+if TYPE_CHECKING:
+    from typing_extensions import Never
 
 __all__ = ["Batched", "Unbatched", "batched", "batched_items", "collate", "unbatched"]
 
@@ -48,7 +51,8 @@ def _numbers(values: list[Any]) -> Any:
     if any(isinstance(v, (bool, np.bool_)) or not isinstance(v, (int, float, complex, np.number)) for v in values):
         return values
     column = np.array(values)
-    return column if column.dtype != object else values  # (integers beyond 64 bits)
+    lossy = column.dtype.kind == "f" and all(isinstance(v, (int, np.integer)) for v in values)
+    return values if lossy or column.dtype == object else column  # (integers of which some are beyond 64 bits)
 
 
 def collate(items: Sequence[Any]) -> Any:
@@ -70,7 +74,7 @@ def collate(items: Sequence[Any]) -> Any:
         for item in items:
             if not isinstance(item, dict) or cast("dict[str, Any]", item).keys() != fields:
                 raise _differs(cast("dict[str, Any]", leader), item)
-        return cast("dict[str, Any]", Batch())  | {name: _column([item[name] for item in items]) for name in fields}
+        return Batch({name: _column([item[name] for item in items]) for name in fields})
     if isinstance(leader, tuple):
         width = len(cast("tuple[Any, ...]", leader))
         for item in items:
@@ -112,6 +116,7 @@ def batched_items(
     handler: Handler = reraise_exception,
 ) -> Iterator[Any]:
     """Batches of n items, collated; the last may have fewer, unless not `partial`."""
+    _positive(n)
     guard = Guard.of(handler)
     source = iter(items)
     while block := list(islice(source, n)):
@@ -154,6 +159,10 @@ class Batched(Lifted[Any, Any]):
 
 @overload
 def batched(n: int, *, partial: bool = True, handler: Handler = reraise_exception) -> Batching: ...
+@overload
+def batched(
+    n: int, *, collate: type[list[Any]], partial: bool = True, handler: Handler = reraise_exception
+) -> Stage[Any, list[Any]]: ...
 @overload
 def batched(
     n: int, *, collate: Callable[[list[I]], O], partial: bool = True, handler: Handler = reraise_exception
@@ -207,14 +216,14 @@ def _across(names: Sequence[Any], columns: list[Any]) -> list[tuple[Any, ...]]:
 
 @attrs.frozen(repr=False, slots=False)
 class Unbatched(Step[Any, Any]):
-    """Remembers how many items of a batch it gave, where the batch ends (a digest, to notice when upstream does not
-    replay the same) and, as its upstream's position, where the batch starts.
+    """Remembers how many items of a batch it gave, a mark of its size and end (to notice when upstream does not replay the
+    same) and, as its upstream's position, where the batch starts.
     """
 
     name: ClassVar[str] = "unbatched"
     ready: ClassVar[bool] = True
     takes: ClassVar[str | None] = "list"
-    memory: ClassVar[Mapping[str, Any]] = {"given": 0, "end": None}
+    memory: ClassVar[Mapping[str, Any]] = {"given": 0, "mark": None}
     handler: Handler = option(reraise_exception, decides=False)
 
     def flow(self, kind: str | None) -> str | None:
@@ -233,29 +242,24 @@ class Unbatched(Step[Any, Any]):
                 if not guard(error):
                     return
                 rows = []
-            mark = digest((len(rows), end)) if len(rows) > 1 else None
-            if expected is not None and mark != expected:
-                raise _other_replay(given)
+            mark = replay.mark((len(rows), end)) if len(rows) > 1 else None
+            replay.check(expected, mark, f"unbatched: the batch from which {given} items were given", rows)
             for index in range(given, len(rows)):
                 last = index + 1 == len(rows)
                 yield rows[index], ((0, None, end) if last else (index + 1, mark, start))
             given, expected, start = 0, None, end
-        if expected is not None:
-            raise _other_replay(given)
-
-
-def _other_replay(given: int) -> ReplayError:
-    return ReplayError(
-        f"unbatched: the batch from which {given} items were given was not read the same as before: a shard that failed or "
-        "was skipped then reads now, or the other way round; start the epoch anew, or mend it"
-    )
+        replay.check(expected, None, f"unbatched: the batch from which {given} items were given", ())
 
 
 class ReadyUnbatching(Unbatching):
     """unbatched, good as it is; called with options it is the stage that has them."""
 
     @overload
+    def __call__(self, xs: Iterable[Never], /) -> Stream[Any]: ...
+    @overload
     def __call__(self, xs: Iterable[Batch], /) -> Stream[Sample]: ...
+    @overload
+    def __call__(self, xs: Iterable[tuple[Any, ...]], /) -> Stream[tuple[Any, ...]]: ...
     @overload
     def __call__(self, xs: Iterable[list[T]], /) -> Stream[T]: ...
     @overload

@@ -50,7 +50,9 @@ def decode_items(
         yield decoded
 
 
-def _failed(cause: Exception, sample: Mapping[str, Any], field: str) -> DecodeError:
+def _failed(cause: Exception, sample: Any, field: str) -> DecodeError:
+    if not isinstance(sample, Mapping):
+        return DecodeError(f"decode takes samples (dicts of fields), not {sample!r:.80}")
     reason = cause.message if isinstance(cause, DecodeError) else f"{type(cause).__name__}: {cause}"
     error = DecodeError(
         f"{len(sample[field])} bytes can't be decoded: {reason}",

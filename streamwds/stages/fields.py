@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import attrs
 
@@ -37,18 +37,24 @@ def to_tuple_items(
         guard.seen += 1
         try:
             values = tuple([sample[next(filter(sample.__contains__, names))] for names in choices])
-        except StopIteration:
-            missing = next(names for names in choices if not any(name in sample for name in names))
-            error = MissingFieldError(
-                f"the sample has no such field; it has {', '.join(k for k in sample if not k.startswith('__'))}",
-                url=sample.get("__url__"),
-                key=sample.get("__key__"),
-                field=";".join(missing),
-            )
-            if guard(error):
+        except (StopIteration, AttributeError, TypeError):
+            if guard(_missing(choices, sample)):
                 continue
             return
         yield values
+
+
+def _missing(choices: tuple[tuple[str, ...], ...], sample: Any) -> MissingFieldError:
+    if not isinstance(sample, Mapping):
+        return MissingFieldError(f"to_tuple takes samples (dicts of fields), not {sample!r:.80}")
+    known = cast("Mapping[str, Any]", sample)
+    missing = next(names for names in choices if not any(name in known for name in names))
+    return MissingFieldError(
+        f"the sample has no such field; it has {', '.join(k for k in known if not k.startswith('__'))}",
+        url=known.get("__url__"),
+        key=known.get("__key__"),
+        field=";".join(missing),
+    )
 
 
 @attrs.frozen(repr=False, slots=False)

@@ -51,7 +51,7 @@ def select_items(
     for item in items:
         guard.seen += 1
         try:
-            keep = predicate(item)
+            keep = bool(predicate(item))
         except Exception as error:
             if guard(_failed(error, "select", predicate, item)):
                 continue

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, ClassVar
 
 import attrs
 
 from streamwds import draws
-from streamwds.errors import ReplayError
-from streamwds.position import digest
 from streamwds.stage import Same, maker
+from streamwds.stages import replay
 from streamwds.steps import At, Pair, Run, Step, Upstream, option
 
 __all__ = ["Shuffle", "shuffle"]
@@ -33,13 +33,13 @@ def _seed(seed: object) -> None:
 
 @attrs.frozen(repr=False, slots=False)
 class Shuffle(Step[Any, Any]):
-    """Remembers the number of the block it gives out, how many of it were given, where the next block starts (a digest,
-    to notice when upstream does not replay the same) and, as its upstream's position, where the block starts.
+    """Remembers the number of the block it gives out, how many of it were given, a mark of the positions of its items (to
+    notice when upstream does not replay the same) and, as its upstream's position, where the block starts.
     """
 
     name: ClassVar[str] = "shuffle"
     same: ClassVar[bool] = True
-    memory: ClassVar[Mapping[str, Any]] = {"block": 0, "given": 0, "end": None}
+    memory: ClassVar[Mapping[str, Any]] = {"block": 0, "given": 0, "mark": None}
     size: int = option(check=_size)
     initial: int | None = option(None, check=_initial)
     seed: int = option(0, check=_seed)
@@ -52,46 +52,37 @@ class Shuffle(Step[Any, Any]):
     def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
         block, given, expected, start = self.recall(at)
         pairs = upstream(start)
-        items, end = _fill([], pairs, self.block_size(block), start)
-        if expected is not None and digest((len(items), end)) != expected:
-            raise ReplayError(
-                f"shuffle: block {block} was not read the same as before{_shards(items)}: a shard that failed or was "
-                "skipped then reads now, or the other way round, or the data changed; start the epoch anew, or mend it"
-            )
+        items: list[Any] = []
+        ends: list[At] = []
+        _fill(items, ends, pairs, self.block_size(block))
+        mark = replay.mark(ends)
+        replay.check(expected, mark, f"shuffle: block {block}", items)
         while items:
-            mark = digest((len(items), end))
             following: list[Any] = []
-            after, room = end, self.block_size(block + 1)
+            after: list[At] = []
+            room = self.block_size(block + 1)
             order = draws.permutation(
                 draws.stage_key(run.context, self.name, self.seed, block, per_worker=True), len(items)
             )
             for place in range(given, len(items)):
                 # the next block fills at the pace at which this one empties: never more than size + 1 items alive
-                following, after = _fill(following, pairs, room * (place + 1) // len(items), after)
+                _fill(following, after, pairs, room * (place + 1) // len(items))
                 item, items[order[place]] = items[order[place]], None
                 if place + 1 < len(items):
                     yield item, (block, place + 1, mark, start)
                 else:
-                    yield item, (block + 1, 0, None, end)
+                    yield item, (block + 1, 0, None, ends[-1])
                 del item
-            following, after = _fill(following, pairs, room, after)
-            items, start, end, given, block = following, end, after, 0, block + 1
+            _fill(following, after, pairs, room)
+            items, ends, start, given, block = following, after, ends[-1], 0, block + 1
+            mark = replay.mark(ends)
 
 
-def _fill(items: list[Any], pairs: Iterator[Pair], size: int, end: At) -> tuple[list[Any], At]:
-    """Pull pairs until there are `size` items, or no more; the items, and the position after the last."""
-    while len(items) < size:
-        for item, end in pairs:
-            items.append(item)
-            break
-        else:
-            break
-    return items, end
-
-
-def _shards(items: list[Any]) -> str:
-    urls = list(dict.fromkeys(item["__url__"] for item in items if isinstance(item, dict) and "__url__" in item))  # pyright: ignore
-    return f" (it holds {', '.join(urls)})" if urls else ""
+def _fill(items: list[Any], ends: list[At], pairs: Iterator[Pair], size: int) -> None:
+    """Pull pairs until there are `size` items, or no more: items and the positions after them."""
+    for item, end in islice(pairs, max(size - len(items), 0)):
+        items.append(item)
+        ends.append(end)
 
 
 @maker
@@ -106,7 +97,7 @@ def shuffle(size: int, *, initial: int | None = None, seed: int | None = 0) -> S
     large enough to hold samples of several shards.
 
     >>> range(8) | shuffle(4) | list
-    [0, 2, 1, 3, 7, 6, 5, 4]
+    [2, 0, 3, 1, 7, 6, 4, 5]
     >>> sorted(range(100) | shuffle(10)) == list(range(100))
     True
     """

@@ -56,10 +56,12 @@ _EXPECTED: Memo[bytes, int] = Memo(_expected)
 
 
 def checksum_holds(header: bytes) -> bool:
-    """Whether a header's checksum is right: the sum of its bytes, the checksum's own counted as spaces.
+    """Whether a block is a header whose checksum is right: the sum of its bytes, the checksum's own counted as spaces.
 
     (zlib.adler32 sums bytes ten times faster than sum(). Old tars summed signed bytes; that is accepted too.)
     """
+    if len(header) < BLOCK:
+        return False
     try:
         if zlib.adler32(header) & 65535 == _EXPECTED[header[148:156]]:
             return True

@@ -24,14 +24,15 @@ class Member:
 
     url, name: where it lies; `offset` is that of its first header, in bytes of the uncompressed shard.
     data: its bytes.
-    torn: the shard is damaged right behind this member, so what belongs to it may be missing.
+    torn: set if the shard is damaged right behind this member, so that what belongs to it may be missing: the name of
+        the member that is cut there, "" if no name can be read.
     """
 
     url: str
     name: str
     data: bytes
     offset: int
-    torn: bool = False
+    torn: str | None = None
 
 
 def walk(source: ShardBytes, *, lenient: bool = False) -> Iterator[tuple[str, bytes, int, int]]:
@@ -56,7 +57,7 @@ def walk(source: ShardBytes, *, lenient: bool = False) -> Iterator[tuple[str, by
             first = at
             if not header:
                 return
-        if len(header) < BLOCK:
+        if len(header) < BLOCK and (at or header.lstrip()[:1] != b"<"):
             raise TruncatedError("the shard ends within a header", url=url, offset=at)
         try:
             found = parse(header)
@@ -70,11 +71,13 @@ def walk(source: ShardBytes, *, lenient: bool = False) -> Iterator[tuple[str, by
             found = extended
         data = source.read(padded(found.size))
         if len(data) < padded(found.size):
-            raise TruncatedError(
+            cut = TruncatedError(
                 f"the shard ends within {text(found.name)!r}: {min(len(data), found.size)} of {found.size} bytes are there",
                 url=url,
                 offset=at,
             )
+            cut.member = text(found.name) if found.regular else None
+            raise cut
         if found.regular:
             size = found.size
             yield text(found.name), (data if len(data) == size else data[:size]), first, source.at
@@ -105,26 +108,30 @@ def _extend(source: ShardBytes, header: Header, extensions: dict[bytes, bytes], 
             extensions[b"path"] = data.partition(b"\0")[0]
         elif header.kind != ord("K"):
             extensions.update(records)
-        extensions.setdefault(b"", b"")  # (so that a header is expected next)
+        if header.kind != ord("g"):
+            extensions.setdefault(b"", b"")  # (so that a header is expected next)
         return None
     if any(key.startswith(b"GNU.sparse") for key in extensions):
         raise TarError("a sparse member; rewrite the shard without tar's --sparse", url=source.url, offset=at)
     size = extensions.get(b"size")
-    if size is not None and not size.isdigit():
-        raise HeaderError(f"a pax header gives the size {size!r}", url=source.url, offset=at)
-    return Header(
-        extensions.get(b"path", header.name),
+    if size and not (size.isdigit() and len(size) <= 20):
+        raise HeaderError(f"a pax header gives the size {size[:40]!r}", url=source.url, offset=at)
+    return Header(  # (an empty record takes back what other headers said, so the member's own counts)
+        extensions.get(b"path") or header.name,
         header.kind,
-        header.size if size is None or header.kind in b"123456" else int(size),
+        header.size if not size or header.kind in b"123456" else int(size),
     )
 
 
 def _next_archive(source: ShardBytes) -> tuple[int, bytes]:
-    """Behind an end-of-archive block: where one more archive begins, and its first header; no header if none does."""
+    """Behind an end-of-archive block: where one more archive begins, and its first header; no header if none does.
+
+    (A block that calls itself a header is taken for one, even if it is damaged: then it isn't lost without a word.)
+    """
     while True:
         at, block = source.at, source.read(BLOCK)
         if block != ZERO_BLOCK:
-            return (at, block) if len(block) == BLOCK and checksum_holds(block) else (at, b"")
+            return (at, block) if block[257:262] == b"ustar" or checksum_holds(block) else (at, b"")
 
 
 def _unfinished(url: str, at: int) -> TruncatedError:
@@ -192,9 +199,10 @@ def _members(shard: Shard, offset: int, lenient: bool) -> Iterator[tuple[Member,
                 if held is not None:
                     yield held
                 held = Member(shard.url, name, data, first), behind
-        except TarError:
+        except TarError as error:
             if held is not None:
-                yield attrs.evolve(held[0], torn=True), held[1]
+                cut = error.member if isinstance(error, TruncatedError) else None
+                yield attrs.evolve(held[0], torn=cut or ""), held[1]
             raise
     if held is not None:
         yield held

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import attrs
 from toolz import peek
 
-from streamwds.errors import DuplicateFieldError, StreamwdsError, TarError
+from streamwds.errors import DuplicateFieldError, StreamwdsError, TarError, TruncatedError
 from streamwds.handlers import Guard, Handler, reraise_exception
 from streamwds.memo import Memo
 from streamwds.shards.opening import shard_of
@@ -47,13 +47,15 @@ def is_meta(name: str) -> bool:
 def grouped(members: Iterable[tuple[str, bytes, int, At]], url: str, guard: Guard) -> Iterator[tuple[Sample, At]]:
     """Samples of one shard, each with the position behind its last member, from members (name, data, offset, behind).
 
-    A sample is given out when the next one begins or the members end well; if they end in an error, the last is dropped,
-    for nobody knows whether it was whole. A sample that has a field twice goes to the handler as a whole.
+    A sample is given out when the next one begins or the members end well. If they end in an error, the last is dropped,
+    for nobody knows whether it was whole; but where a member is cut, its header is there and tells whether the next sample
+    had begun. A sample that has a field twice goes to the handler as a whole.
     """
     key: str | None = None
     sample: Sample = {}
     twice: DuplicateFieldError | None = None
     behind: At = None
+    damage: TarError | _Torn | None = None
     try:
         for name, data, offset, after in members:
             parts = None if name[:2] == "__" and is_meta(name) else split_name(name)
@@ -73,15 +75,22 @@ def grouped(members: Iterable[tuple[str, bytes, int, At]], url: str, guard: Guar
                     twice = DuplicateFieldError(f"{name!r} is there twice", url=url, offset=offset, key=key, field=field)
                 sample[field] = data
             behind = after
-    except TarError as error:
-        error.key = key
-        raise
+    except (TarError, _Torn) as error:
+        damage = error
+        cut = error.member if isinstance(error, (TruncatedError, _Torn)) else None
+        parts = None if cut is None or is_meta(cut) else split_name(cut)
+        if isinstance(error, TarError) and error.url == url:
+            error.key = key if parts is None else parts[0]
+        if parts is None or parts[0] == key:
+            key = None
     if key is not None:
         if twice is None:
             guard.seen += 1
             yield sample, behind
-        else:
-            guard(twice)
+        elif not guard(twice):
+            return
+    if damage is not None:
+        raise damage
 
 
 @attrs.frozen(repr=False, slots=False)
@@ -116,12 +125,16 @@ class GroupByKeys(Step[Member, Sample]):
 def _untorn(pairs: Iterable[Pair]) -> Iterator[tuple[str, bytes, int, At]]:
     for member, behind in pairs:
         yield member.name, member.data, member.offset, behind
-        if member.torn:
-            raise _Torn
+        if member.torn is not None:
+            raise _Torn(member.torn)
 
 
 class _Torn(Exception):  # noqa: N818  (not an error: who read the shard has dealt with that)
-    """The shard is damaged behind this member."""
+    """The shard is damaged behind this member; and the name of the one that is cut there, if it has any."""
+
+    def __init__(self, member: str) -> None:
+        super().__init__(member)
+        self.member = member
 
 
 class _ShardCount:
@@ -154,8 +167,10 @@ class TarSamples(Step[str, Sample]):
 
     Remembers the offset of the next sample and, as its upstream's position, where its shard comes.
 
-    >>> urls("nowhere.tar") | tarsamples(handler=ignore_and_continue) | list
-    []
+    >>> with TarWriter(tmp_path / "a.tar") as writer:
+    ...     size = writer.write({"__key__": "0001", "txt": b"a cat", "seg.png": b"..."})
+    >>> urls(tmp_path / "a.tar") | tarsamples | list
+    [{'__key__': '0001', '__url__': '...a.tar', 'seg.png': b'...', 'txt': b'a cat'}]
     """
 
     name: ClassVar[str] = "tarsamples"
@@ -176,6 +191,8 @@ class TarSamples(Step[str, Sample]):
                     for sample, behind in grouped(walk(source, lenient=self.eof == "lenient"), shard.url, guard):
                         yield sample, (behind, start)
             except StreamwdsError as error:
+                if guard.ended:  # (the handler raised it)
+                    raise
                 if not guard(error):
                     return
             if guard.ended:

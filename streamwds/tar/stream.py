@@ -8,18 +8,23 @@ import gzip
 import io
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from streamwds.errors import OpenError, TarError, TruncatedError
 from streamwds.shards.opening import Shard
+from streamwds.tar.headers import BLOCK, checksum_holds
 
 __all__ = ["ShardBytes", "shard_bytes"]
 
 BUFFER = 1 << 18
 PIECE = 1 << 24  # at most so much memory is taken on a header's word alone
 
-UNPACKED: dict[bytes, Any] = {b"\x1f\x8b": gzip.GzipFile, b"BZh": bz2.BZ2File, b"\xfd7zXZ\0": lzma.LZMAFile}
+UNPACKED: dict[bytes, Callable[[Any], Any]] = {
+    b"\x1f\x8b": lambda packed: gzip.GzipFile(fileobj=packed),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\0": lzma.LZMAFile,
+}
 UNKNOWN = {b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4", b"PK\x03\x04": "zip", b"7z\xbc\xaf": "7z"}
 
 
@@ -68,6 +73,25 @@ class ShardBytes:
             size -= got
 
 
+class _Joined(io.RawIOBase):
+    """The first bytes of a file, which were read to see what it is, and then the rest."""
+
+    def __init__(self, start: bytes, rest: io.BufferedReader) -> None:
+        self._start = start
+        self._rest = rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._start[: len(buffer)]
+        if not data:
+            return self._rest.readinto1(buffer)
+        self._start = self._start[len(data) :]
+        buffer[: len(data)] = data
+        return len(data)
+
+
 @contextlib.contextmanager
 def shard_bytes(shard: Shard, offset: int = 0) -> Iterator[ShardBytes]:
     """Open a shard at an offset of its uncompressed bytes: seeks in a plain file, and reads up to it in any other."""
@@ -75,9 +99,14 @@ def shard_bytes(shard: Shard, offset: int = 0) -> Iterator[ShardBytes]:
         raw = stack.enter_context(shard.open())
         buffered: Any = stack.enter_context(io.BufferedReader(raw, BUFFER))  # type: ignore[type-var]
         try:
-            magic = buffered.peek(6)[:6]
+            magic = buffered.peek(BLOCK)[:BLOCK]
+            if len(magic) < BLOCK:  # a pipe that gives little at a time, or a short file
+                magic = buffered.read(BLOCK)
+                buffered = stack.enter_context(io.BufferedReader(_Joined(magic, buffered), BUFFER))
         except OSError as error:
             raise OpenError(f"reading failed: {error}", url=shard.url) from error
+        if checksum_holds(magic):
+            magic = b""  # a tar, even if the name of its first member begins like another format (`BZh.txt`)
         for start, unpacked in UNPACKED.items():
             if magic.startswith(start):
                 source = stack.enter_context(unpacked(buffered))

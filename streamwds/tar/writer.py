@@ -7,6 +7,7 @@ read back as it was is refused before a byte is written.
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import lzma
 import os
@@ -20,7 +21,7 @@ from streamwds.codecs.table import encoder as encoder_of
 from streamwds.codecs.table import longest_extension
 from streamwds.errors import EncodeError, WriteError
 from streamwds.memo import Memo
-from streamwds.tar.headers import BLOCK
+from streamwds.tar.headers import BLOCK, text
 from streamwds.tar.samples import is_meta, split_name
 
 __all__ = ["TarWriter"]
@@ -75,6 +76,8 @@ class TarWriter:
         self._owner = user.encode().ljust(32, b"\0") + group.encode().ljust(32, b"\0")
         if len(self._owner) != 64 or b"\0" not in self._owner[:32] or b"\0" not in self._owner[32:]:
             raise ValueError(f"user and group have at most 31 bytes: {user!r}, {group!r}")
+        if mtime is not None and not 0 <= mtime < LARGEST:
+            raise ValueError(f"mtime is a number of seconds since 1970, below 8**11, not {mtime!r}")
         self._mode = mode & 0o7777
         self._mtime = mtime
         self._encoder = encoder
@@ -115,7 +118,7 @@ class TarWriter:
         key = sample.get("__key__")
         if not isinstance(key, str):
             given = "no __key__" if key is None else f"the __key__ {key!r}, which is no str"
-            raise WriteError(f"a sample has {given}; its fields are {', '.join(sample)}", url=self._path)
+            raise WriteError(f"a sample has {given}; its fields are {', '.join(map(str, sample))}", url=self._path)
         if key in self._keys:
             raise WriteError("a sample of this key is in the shard already", url=self._path, key=key)
         members = [(field, self._encoded(key, field, value)) for field, value in self._fields(key, sample)]
@@ -146,6 +149,9 @@ class TarWriter:
         values: Mapping[str, Any] = sample
         if callable(self._encoder):
             values = self._encoder(sample)
+        wrong: list[Any] = [field for field in values if not isinstance(field, str)]  # pyright: ignore[reportUnnecessaryIsInstance]
+        if wrong:
+            raise WriteError(f"a field's name is a str, not {wrong[0]!r}", url=self._path, key=key)
         fields = [
             (field, values[field])
             for field in sorted(values)
@@ -153,7 +159,7 @@ class TarWriter:
         ]
         for field, _ in fields:
             name = f"{key}.{field}"
-            if split_name(name) != (key, field) or is_meta(name) or "\0" in name:
+            if split_name(name) != (key, field) or is_meta(name) or "\0" in name or not _survives(name):
                 raise WriteError(_misread(key, field), url=self._path, key=key, field=field)
         return fields
 
@@ -186,7 +192,7 @@ class TarWriter:
         raw = name.encode("utf-8", "surrogateescape")
         prefix, short = _ustar_name(raw)
         records: dict[str, bytes] = {}
-        if short is None or not raw.isascii():
+        if short is None or not (raw.isascii() or _has_surrogates(name)):
             records["path"] = raw
             prefix, short = b"", raw[:100]
         if size >= LARGEST:
@@ -216,8 +222,15 @@ class TarWriter:
         self._parts.clear()
         self._waiting = 0
         self._size += len(data)
-        while data:
-            data = data[self._file.write(data) :]
+        try:
+            while data:
+                written = self._file.write(data)
+                data = data[len(data) if written is None else written :]  # (None: from files that don't count)
+        except BaseException as error:  # half a sample may be in the file
+            self.abort()
+            if isinstance(error, OSError):
+                raise self._failed(error) from error
+            raise
 
     def close(self) -> None:
         """End the archive; at a path, the shard now appears under its name."""
@@ -235,17 +248,27 @@ class TarWriter:
             self._raw.close()
             os.replace(cast("str", self._partial), cast("str", self._path))
             self.closed = True
+        except OSError as error:
+            raise self._failed(error) from error
         finally:
             if not self.closed:
                 self.abort()
 
     def abort(self) -> None:
         """Close without finishing: a shard at a path does not appear."""
+        if self.closed:
+            return
         self.closed = True
         self._parts.clear()
         if self._raw is not None:
-            self._raw.close()
-            os.unlink(cast("str", self._partial))
+            for file in (self._file, self._raw):  # (a compressor first, which writes what it still has)
+                with contextlib.suppress(OSError):
+                    file.close()
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(cast("str", self._partial))
+
+    def _failed(self, error: OSError) -> WriteError:
+        return WriteError(f"writing failed: {error.strerror or error}", url=self._path)
 
     def __enter__(self) -> TarWriter:
         return self
@@ -255,7 +278,7 @@ class TarWriter:
     ) -> None:
         if kind is None:
             self.close()
-        elif not self.closed:
+        else:
             self.abort()
 
 
@@ -263,12 +286,27 @@ def _misread(key: str, field: str) -> str:
     name = f"{key}.{field}"
     if "\0" in name:
         return "a name in a tar archive can't have a NUL"
+    if not _survives(name):
+        return "the name has lone surrogates, which would be read back otherwise or can't be written"
     if is_meta(name):
         return "a name that begins with __x__ is metadata, which readers pass over"
     parts = split_name(name)
     if parts is None:
         return "the key's last part is empty, so readers would pass it over"
     return f"it would be read back as field {parts[1]!r} of sample {parts[0]!r}"
+
+
+def _has_surrogates(name: str) -> bool:
+    """Whether a name is no UTF-8: bsdtar complains of such a one in a pax header, and no tar in a plain one."""
+    return any("\udc80" <= letter <= "\udcff" for letter in name)
+
+
+def _survives(name: str) -> bool:
+    """Whether a name is the same after it was made bytes and str again."""
+    try:
+        return name.isascii() or text(name.encode("utf-8", "surrogateescape")) == name
+    except UnicodeEncodeError:
+        return False
 
 
 def _ustar_name(raw: bytes) -> tuple[bytes, bytes | None]:
