@@ -104,7 +104,12 @@ class OpenError(StreamwdsError):
 
 
 class TarError(StreamwdsError):
-    """A shard whose bytes are no intact tar archive, or one that we don't read."""
+    """A shard whose bytes are no intact tar archive, or one that we don't read.
+
+    `member` names the file within which it is damaged, where the header of that file can still be read.
+    """
+
+    member: str | None = None
 
 
 class HeaderError(TarError):
@@ -112,9 +117,7 @@ class HeaderError(TarError):
 
 
 class TruncatedError(TarError):
-    """A shard that ends too early; `member` names the member within which it does, if its header is there."""
-
-    member: str | None = None
+    """A shard that ends too early."""
 
 
 class DuplicateFieldError(TarError):

@@ -14,7 +14,19 @@ import functools
 import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    cast,
+    overload,
+)
 
 import attrs
 
@@ -30,7 +42,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar as DefaultTypeVar
 
     class Batch(MutableMapping[str, Any]):
-        """A batch of samples: field name -> column. To a type checker no dict, so that no stage takes it for a Sample."""
+        """A batch of samples: field name -> column. To a type checker no dict, lest a stage take it for a Sample."""
 
         def __init__(self, columns: Mapping[str, Any] = ..., /, **more: Any) -> None: ...
         def __getitem__(self, field: str, /) -> Any: ...
@@ -39,7 +51,19 @@ if TYPE_CHECKING:
         def __iter__(self) -> Iterator[str]: ...
         def __len__(self) -> int: ...
 
-    I = DefaultTypeVar("I", bound=Any, default=Any)  # noqa: E741  (bound=Any gives a lambda's parameter Any, not object)
+    class Item(Any):  # type: ignore[misc]
+        """What a lambda's parameter is to pyright: something that can do all (a bare Any can't do `{**item}`)."""
+
+        def keys(self) -> list[Any]: ...
+        def _any(self, *args: Any) -> Any: ...
+
+        __getitem__ = __iter__ = __lt__ = __le__ = __gt__ = __ge__ = __neg__ = __pos__ = __abs__ = __invert__ = _any
+        __add__ = __sub__ = __mul__ = __matmul__ = __truediv__ = __floordiv__ = __mod__ = __pow__ = _any
+        __radd__ = __rsub__ = __rmul__ = __rmatmul__ = __rtruediv__ = __rfloordiv__ = __rmod__ = __rpow__ = _any
+        __and__ = __or__ = __xor__ = __lshift__ = __rshift__ = _any
+        __rand__ = __ror__ = __rxor__ = __rlshift__ = __rrshift__ = _any
+
+    I = DefaultTypeVar("I", bound="Item | Any", default=Any)  # noqa: E741
     O = DefaultTypeVar("O", default=Any)  # noqa: E741
 else:
 
@@ -81,6 +105,16 @@ class Into(Protocol[A, B]):
     @property
     def steps(self) -> Steps: ...
     def __ror__(self, xs: Iterable[A], /) -> B: ...
+
+
+class Overloaded(Into[A, B], Protocol[A, B]):
+    """What a kind looks like from its left that says of itself `overloaded: ClassVar[bool]`.
+
+    A kind with an overloaded `__ror__` should: where a Sample comes, mypy finds overloads ambiguous, for its Any.
+    """
+
+    @property
+    def overloaded(self) -> bool: ...
 
 
 # ---- streams
@@ -204,7 +238,11 @@ class Stream(Generic[B]):
     @overload
     def __or__(self, other: type[tuple[Any, ...]], /) -> tuple[B, ...]: ...
     @overload
+    def __or__(self, other: Overloaded[B, C], /) -> C: ...
+    @overload
     def __or__(self, other: Into[B, C] | Callable[[Iterable[B]], C], /) -> C: ...
+    @overload  # (if C is not what an annotation asks for: else mypy would ask `__ror__`, and take Any for an answer)
+    def __or__(self, other: Overloaded[B, Stream[object]], /) -> Stream[object]: ...  # type: ignore[overload-cannot-match]  # pyright: ignore[reportOverlappingOverload]
     def __or__(self, other: Any, /) -> Any:
         if isinstance(other, Stage):
             return other.__ror__(self)
@@ -225,7 +263,7 @@ class Stream(Generic[B]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Stream):
             return NotImplemented
-        return self._key() == cast("Stream[Any]", other)._key()
+        return self._key() == other._key()
 
     def __hash__(self) -> int:
         return hash((self.source, self.steps))
@@ -271,7 +309,7 @@ def _source(xs: Any) -> Source | None:
     if isinstance(xs, (bytes, bytearray, memoryview)):
         raise CompositionError(f"bytes are no source of a stream: {bytes(xs[:40])!r}; give a str (a URL pattern) or a list of items")
     if isinstance(xs, Iterator):
-        return Once(cast("Iterator[Any]", xs))
+        return Once(xs)
     if (hasattr(xs, "__iter__") or hasattr(xs, "__getitem__")) and not isinstance(xs, type):
         return Items(xs)
     return None
@@ -302,13 +340,13 @@ class Stage(Generic[A, B]):
         stream = self.__ror__(xs)
         if stream is NotImplemented:
             raise CompositionError(f"{self!r} takes an iterable, not {type(xs).__name__}")
-        return cast("Stream[B]", stream)
+        return stream
 
     def __ror__(self, xs: Iterable[A], /) -> Stream[B]:
         if isinstance(xs, Stage):  # (asked first where our class derives from the left one's: that is its `__or__`'s to do)
             return NotImplemented
         if isinstance(xs, Stream):
-            return self._bind(cast("Stream[Any]", xs))
+            return self._bind(xs)
         source = _source(xs)
         if source is None:
             return NotImplemented
@@ -326,8 +364,8 @@ class Stage(Generic[A, B]):
     def __or__(self, other: Same, /) -> Stage[A, B]: ...
     @overload
     def __or__(self, other: Into[B, Stream[C]], /) -> Stage[A, C]: ...
-    @overload
-    def __or__(self, other: Callable[[Iterable[B]], Stream[C]], /) -> Stage[A, C]: ...
+    @overload  # (if B is a type variable of the function around, to which pyright can't match a protocol)
+    def __or__(self, other: Batching, /) -> Stage[A, list[B]]: ...  # type: ignore[overload-cannot-match]  # pyright: ignore[reportOverlappingOverload]
     def __or__(self, other: Any, /) -> Any:
         return self._join(other, Stage)
 
@@ -341,7 +379,7 @@ class Stage(Generic[A, B]):
                     "make it one with @stage, or apply it to each item with map(…)"
                 )
             return NotImplemented
-        steps = (*self.steps, *cast("Stage[Any, Any]", other).steps)
+        steps = (*self.steps, *other.steps)
         check_fit(None, "", steps)
         return kind(steps)
 
@@ -356,7 +394,7 @@ class Stage(Generic[A, B]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Stage):
             return NotImplemented
-        return self.steps == cast("Stage[Any, Any]", other).steps
+        return self.steps == other.steps
 
     def __hash__(self) -> int:
         return hash(self.steps)
@@ -397,6 +435,8 @@ class Same(Stage[Any, Any]):
 class Batching(Stage[Any, Any]):
     """T -> list[T]; a dict -> a Batch, a tuple -> a tuple of columns."""
 
+    overloaded: ClassVar[bool]
+
     # of these and the like, the first answers for items without a type: to Never nothing else can be given
     @overload
     def __call__(self, xs: Iterable[Never], /) -> Stream[Any]: ...
@@ -427,11 +467,14 @@ class Batching(Stage[Any, Any]):
     @overload
     def __or__(self, other: Into[Any, Stream[C]], /) -> Stage[Any, C]: ...
     def __or__(self, other: Any, /) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return self._join(other, Batching if isinstance(other, Same) else Same if isinstance(other, Unbatching) else Stage)
+        kind = Batching if isinstance(other, Same) else Same if isinstance(other, Unbatching) else Stage
+        return self._join(other, kind)
 
 
 class Unbatching(Stage[Any, Any]):
     """list[T] -> T; a Batch -> a Sample, a tuple of columns -> a tuple."""
+
+    overloaded: ClassVar[bool]
 
     @overload
     def __call__(self, xs: Iterable[Never], /) -> Stream[Any]: ...
@@ -455,7 +498,7 @@ class Unbatching(Stage[Any, Any]):
     def __ror__(self, xs: Iterable[Any], /) -> Any:
         return super().__ror__(xs)
 
-    @overload  # type: ignore[override]
+    @overload
     def __or__(self, other: Same, /) -> Unbatching: ...
     @overload
     def __or__(self, other: Into[Any, Stream[C]], /) -> Stage[Any, C]: ...
@@ -478,7 +521,7 @@ class Ready(Stage[A, B], Generic[A, B, P]):
     def __call__(self, xs: Iterable[A], /) -> Stream[B]: ...  # type: ignore[overload-overlap]
     @overload
     def __call__(self, *args: P.args, **options: P.kwargs) -> Stage[A, B]: ...
-    def __call__(self, *args: Any, **options: Any) -> Stream[B] | Stage[A, B]:
+    def __call__(self, *args: Any, **options: Any) -> Any:
         return call_ready(self, super().__call__, Stage, args, options)
 
 

@@ -29,7 +29,6 @@ from streamwds import (
     skip_at_most,
     tarfiles,
     tarsamples,
-    to_torch,
     warn_and_continue,
     warn_and_stop,
 )
@@ -606,17 +605,6 @@ def test_errors_are_made_of_one_message(kind: type[StreamwdsError]) -> None:
         assert type(made) is kind
         assert str(made) == str(error)
     assert (kind("what happened").message, str(kind())) == ("what happened", "")
-
-
-def test_errors_cross_the_processes_of_a_data_loader(tmp_path: Path) -> None:
-    from torch.utils.data import DataLoader
-
-    path = tmp_path / "a.tar"
-    path.write_bytes(CATS[:2048])
-    loader = DataLoader(to_torch([str(path)] | tarsamples), batch_size=None, num_workers=1)
-    with pytest.raises(TruncatedError) as caught:
-        list(loader)
-    assert f"{path}, byte 2048, key '1': the shard ends" in str(caught.value)
 
 
 def test_no_two_samples_of_a_damaged_shard_are_mixed() -> None:

@@ -64,7 +64,9 @@ def test_takes_integers_only(name: str, value: Any) -> None:
         Context(**{name: value})
 
 
-@pytest.mark.parametrize(("name", "least"), [("epoch", 0), ("rank", 0), ("world_size", 1), ("worker", 0), ("workers", 1)])
+@pytest.mark.parametrize(
+    ("name", "least"), [("epoch", 0), ("rank", 0), ("world_size", 1), ("worker", 0), ("workers", 1)]
+)
 def test_counts_have_a_least_value(name: str, least: int) -> None:
     assert getattr(Context(**{name: least}), name) == least
     with pytest.raises(ValueError, match=f"^{name} must be an integer of at least {least}, not {least - 1}"):
@@ -161,5 +163,7 @@ def test_asks_torch_only_if_it_is_imported() -> None:
         "import sys; from streamwds import split_by_node, split_by_worker;"
         "print(list(range(4) | split_by_node | split_by_worker), *[m for m in sys.modules if m.startswith('torch')])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"RANK": "1", "WORLD_SIZE": "2"})
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={"RANK": "1", "WORLD_SIZE": "2"}
+    )
     assert (done.stdout, done.stderr) == ("[1, 3]\n", "")

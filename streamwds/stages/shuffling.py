@@ -54,7 +54,7 @@ class Shuffle(Step[Any, Any]):
         pairs = upstream(start)
         items: list[Any] = []
         ends: list[At] = []
-        _fill(items, ends, pairs, self.block_size(block))
+        _pull(self.block_size(block), pairs, items, ends)
         mark = replay.mark(ends)
         replay.check(expected, mark, f"shuffle: block {block}", items)
         while items:
@@ -66,21 +66,21 @@ class Shuffle(Step[Any, Any]):
             )
             for place in range(given, len(items)):
                 # the next block fills at the pace at which this one empties: never more than size + 1 items alive
-                _fill(following, after, pairs, room * (place + 1) // len(items))
+                _pull(room * (place + 1) // len(items) - len(following), pairs, following, after)
                 item, items[order[place]] = items[order[place]], None
                 if place + 1 < len(items):
                     yield item, (block, place + 1, mark, start)
                 else:
                     yield item, (block + 1, 0, None, ends[-1])
                 del item
-            _fill(following, after, pairs, room)
+            _pull(room - len(following), pairs, following, after)
             items, ends, start, given, block = following, after, ends[-1], 0, block + 1
             mark = replay.mark(ends)
 
 
-def _fill(items: list[Any], ends: list[At], pairs: Iterator[Pair], size: int) -> None:
-    """Pull pairs until there are `size` items, or no more: items and the positions after them."""
-    for item, end in islice(pairs, max(size - len(items), 0)):
+def _pull(n: int, pairs: Iterator[Pair], items: list[Any], ends: list[At]) -> None:
+    """Pull n pairs more, if there are so many: items and the positions after them."""
+    for item, end in islice(pairs, n):
         items.append(item)
         ends.append(end)
 

@@ -69,15 +69,14 @@ def walk(source: ShardBytes, *, lenient: bool = False) -> Iterator[tuple[str, by
                 at, header = source.at, source.read(BLOCK)
                 continue
             found = extended
-        data = source.read(padded(found.size))
-        if len(data) < padded(found.size):
-            cut = TruncatedError(
-                f"the shard ends within {text(found.name)!r}: {min(len(data), found.size)} of {found.size} bytes are there",
-                url=url,
-                offset=at,
-            )
-            cut.member = text(found.name) if found.regular else None
-            raise cut
+        try:
+            data = source.read(padded(found.size))
+            if len(data) < padded(found.size):
+                there = f"{min(len(data), found.size)} of {found.size} bytes are there"
+                raise TruncatedError(f"the shard ends within {text(found.name)!r}: {there}", url=url, offset=at)
+        except TarError as error:
+            error.member = text(found.name) if found.regular else None
+            raise
         if found.regular:
             size = found.size
             yield text(found.name), (data if len(data) == size else data[:size]), first, source.at
@@ -201,8 +200,7 @@ def _members(shard: Shard, offset: int, lenient: bool) -> Iterator[tuple[Member,
                 held = Member(shard.url, name, data, first), behind
         except TarError as error:
             if held is not None:
-                cut = error.member if isinstance(error, TruncatedError) else None
-                yield attrs.evolve(held[0], torn=cut or ""), held[1]
+                yield attrs.evolve(held[0], torn=error.member or ""), held[1]
             raise
     if held is not None:
         yield held

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import attrs
 from toolz import peek
 
-from streamwds.errors import DuplicateFieldError, StreamwdsError, TarError, TruncatedError
+from streamwds.errors import DuplicateFieldError, StreamwdsError, TarError
 from streamwds.handlers import Guard, Handler, reraise_exception
 from streamwds.memo import Memo
 from streamwds.shards.opening import shard_of
@@ -77,7 +77,7 @@ def grouped(members: Iterable[tuple[str, bytes, int, At]], url: str, guard: Guar
             behind = after
     except (TarError, _Torn) as error:
         damage = error
-        cut = error.member if isinstance(error, (TruncatedError, _Torn)) else None
+        cut = error.member
         parts = None if cut is None or is_meta(cut) else split_name(cut)
         if isinstance(error, TarError) and error.url == url:
             error.key = key if parts is None else parts[0]

@@ -73,10 +73,13 @@ class ShardBytes:
             size -= got
 
 
-class _Joined(io.RawIOBase):
-    """The first bytes of a file, which were read to see what it is, and then the rest."""
+class _Raw(io.RawIOBase):
+    """A buffered file as a raw one, behind bytes that were read from it already.
 
-    def __init__(self, start: bytes, rest: io.BufferedReader) -> None:
+    A read gives what is there and asks for no more, so that what comes before a damaged place isn't lost with it.
+    """
+
+    def __init__(self, rest: io.BufferedIOBase, start: bytes = b"") -> None:
         self._start = start
         self._rest = rest
 
@@ -102,7 +105,7 @@ def shard_bytes(shard: Shard, offset: int = 0) -> Iterator[ShardBytes]:
             magic = buffered.peek(BLOCK)[:BLOCK]
             if len(magic) < BLOCK:  # a pipe that gives little at a time, or a short file
                 magic = buffered.read(BLOCK)
-                buffered = stack.enter_context(io.BufferedReader(_Joined(magic, buffered), BUFFER))
+                buffered = stack.enter_context(io.BufferedReader(_Raw(buffered, magic), BUFFER))
         except OSError as error:
             raise OpenError(f"reading failed: {error}", url=shard.url) from error
         if checksum_holds(magic):
@@ -110,7 +113,7 @@ def shard_bytes(shard: Shard, offset: int = 0) -> Iterator[ShardBytes]:
         for start, unpacked in UNPACKED.items():
             if magic.startswith(start):
                 source = stack.enter_context(unpacked(buffered))
-                found = ShardBytes(stack.enter_context(io.BufferedReader(source, BUFFER)), shard.url)
+                found = ShardBytes(stack.enter_context(io.BufferedReader(_Raw(source), BUFFER)), shard.url)
                 found.skip(offset)
                 yield found
                 return

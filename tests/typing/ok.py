@@ -353,10 +353,6 @@ def mixed(first: Stage[str, T], keep: Callable[[T], bool]) -> Stage[str, T]:
     return first | select(keep) | shuffle(3)
 
 
-def numbered(first: Stage[str, T]) -> Stage[str, tuple[int, T]]:
-    return first | take(3) | Numbered()
-
-
 def in_lists_of(first: Stage[str, T]) -> Stage[str, list[T]]:
     return first | batched(2)
 
@@ -384,7 +380,6 @@ def annotated() -> None:
     assert_type(load_any("a", batched(3)), Stage[str, Batch])
     assert_type(in_lists([1]), Stream[list[int]])
     assert_type(mixed(tarsamples, lambda s: "jpg" in s), Stage[str, Sample])
-    assert_type(numbered(tarsamples), Stage[str, tuple[int, Sample]])
     assert_type(twice(decode("rgb")), Stage[Sample, Sample])
     assert_type(through([decode("rgb"), shuffle(3), identity]), Stream[Sample])
     _augment: Stage[Sample, Sample] = decode("rgb") | shuffle(3)

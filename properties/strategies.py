@@ -1,0 +1,455 @@
+"""Random data, random shards and random pipelines over every built-in stage, for the laws in this folder.
+
+A `Pipeline` is drawn with the kind of its items in mind, so that its stages fit each other. Each stage of the vocabulary
+stands in one table, `_after`; test_resume.py fails if a new `Step` of the package can't come out of it. All functions
+given to stages are at the top of this module, so that everything drawn can be pickled and its repr evaluated.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import io
+import operator
+import shutil
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import attrs
+import numpy as np
+from hypothesis import strategies as st
+
+import streamwds as wds
+from streamwds.errors import StreamwdsError
+from streamwds.tar.samples import split_name
+from streamwds.testing import same_items
+
+__all__ = [
+    "EVERYTHING",
+    "Again",
+    "Outcome",
+    "Pipeline",
+    "ShardSpec",
+    "contexts",
+    "outcome",
+    "pipelines",
+    "same_outcome",
+    "samples",
+    "shard_specs",
+    "sources",
+    "stages",
+    "written",
+]
+
+# ---- functions that stages are given
+
+
+def name_of(item: Any) -> str:
+    """What an item is called: the same in every process, though shards lie in another folder each time."""
+    if isinstance(item, dict):
+        return repr(item.get("__key__", sorted(item)))
+    named = getattr(item, "url", item)
+    return Path(named).name if isinstance(named, str) else repr(item)
+
+
+def chance(item: Any, salt: int) -> int:
+    """A number from 0 to 99 that an item draws by its name."""
+    return zlib.crc32(f"{salt} {name_of(item)}".encode("utf-8", "backslashreplace")) % 100
+
+
+def wanted(item: Any) -> bool:
+    return chance(item, 1) < 70
+
+
+def same(item: Any) -> Any:
+    return item
+
+
+def sometimes_fails(item: Any) -> Any:
+    if chance(item, 2) < 25:
+        raise ValueError("it is one of those")
+    return item
+
+
+def add(item: int, more: int) -> int:
+    return item + more
+
+
+def as_sample(item: int) -> wds.Sample:
+    return {"__key__": f"{item}", "cls": b"%d" % item, "txt": b"abc"[: item % 4], "npy": np.arange(item % 3)}
+
+
+def numbered(item: wds.Sample, *, field: str) -> wds.Sample:
+    return {**item, field: chance(item, 3)}
+
+
+class Scale:
+    """A function with a state."""
+
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+
+    def __call__(self, item: int) -> int:
+        return item * self.factor
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Scale) and self.factor == other.factor
+
+    def __hash__(self) -> int:
+        return hash(self.factor)
+
+    def __repr__(self) -> str:
+        return f"{Scale.__module__}.Scale({self.factor})"
+
+
+@wds.stage
+def thinned(items: Iterable[Any], *, below: int = 60) -> Iterator[Any]:
+    """A user's own stage."""
+    for item in items:
+        if chance(item, 4) < below:
+            yield item
+
+
+@wds.stage
+def in_runs(items: Iterable[Any]) -> Iterator[list[Any]]:
+    """A user's own stage that yields several for one: all rows up to one that is unwanted, as a list."""
+    run: list[Any] = []
+    for item in items:
+        run.append(item)
+        if not wanted(item):
+            yield run
+            run = []
+    if run:
+        yield run
+
+
+# ---- shards
+
+
+FOLDER = Path(tempfile.mkdtemp(prefix="streamwds-laws-"))
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
+
+Files: TypeAlias = tuple[tuple[str, bytes], ...]
+
+
+@attrs.frozen
+class ShardSpec:
+    """What a shard holds, and how many of its bytes are left (None: all).
+
+    Unless `odd`, the files are samples, and TarWriter writes them.
+    """
+
+    files: Files
+    suffix: str = ".tar"
+    odd: bool = False
+    left: int | None = None
+
+    def write(self, path: Path) -> None:
+        """Write the shard."""
+        with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+            partial = Path(folder) / f"shard{self.suffix}"
+            if self.odd:
+                self._tarfile(partial)
+            else:
+                self._tarwriter(partial)
+            if self.left is not None:
+                with partial.open("r+b") as file:
+                    file.truncate(min(self.left, partial.stat().st_size))
+            partial.rename(path)
+
+    def _tarwriter(self, path: Path) -> None:
+        samples: dict[str, wds.Sample] = {}
+        for name, data in self.files:
+            key, field = split_name(name) or ("", "")
+            samples.setdefault(key, {"__key__": key})[field] = data
+        with wds.TarWriter(path, mtime=0) as writer:
+            for sample in samples.values():
+                writer.write(sample)
+
+    def _tarfile(self, path: Path) -> None:
+        with tarfile.open(path, "w:gz" if self.suffix.endswith("gz") else "w") as archive:
+            for name, data in self.files:
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+
+
+def written(spec: ShardSpec) -> str:
+    """The path of a shard with these contents, written if it isn't there."""
+    name = blake2b(repr(spec).encode(), digest_size=6).hexdigest() + spec.suffix
+    path = FOLDER / name
+    if not path.exists():
+        spec.write(path)
+    return str(path)
+
+
+FIELDS = ("cls", "npy", "txt")
+NPY = io.BytesIO()
+np.save(NPY, np.arange(3))
+
+
+def _file(name: str) -> st.SearchStrategy[tuple[str, bytes]]:
+    values: dict[str, st.SearchStrategy[bytes]] = {
+        "cls": st.sampled_from([b"7", b"12", b"x"]),  # (the last can't be decoded)
+        "npy": st.just(NPY.getvalue()),
+    }
+    return values.get(name.rpartition(".")[2].lower(), st.binary(max_size=3)).map(lambda data: (name, data))
+
+
+def _sample_files(key: str) -> st.SearchStrategy[Files]:
+    fields = st.lists(st.sampled_from(FIELDS), unique=True, min_size=1, max_size=3) | st.just(list(FIELDS))
+    return fields.flatmap(lambda names: st.tuples(*(_file(f"{key}.{name}") for name in sorted(names))))
+
+
+_keys = st.lists(st.sampled_from(["a", "b", "c/d", "e", "f.dir/g", "0001", "ü"]), unique=True, max_size=5)
+_any_names = ["a.txt", "a.cls", "A.TXT", "b.txt", "b.seg.txt", "b.cls", ".hidden", "README", "__meta__.json", "__x__/a.txt"]
+
+
+@st.composite
+def shard_specs(draw: st.DrawFn, *, whole: bool = False) -> ShardSpec:
+    """Shards: samples or files of any names, plain or compressed, and unless `whole` at times cut somewhere."""
+    suffix = draw(st.sampled_from([".tar", ".tar", ".tar", ".tar.gz"]))
+    if whole or draw(st.integers(0, 4)):
+        spec = ShardSpec(tuple(file for key in draw(_keys) for file in draw(_sample_files(key))), suffix)
+    else:
+        spec = ShardSpec(tuple(draw(st.lists(st.sampled_from(_any_names).flatmap(_file), max_size=8))), suffix, odd=True)
+    if whole or draw(st.integers(0, 3)):
+        return spec
+    size = Path(written(spec)).stat().st_size
+    return attrs.evolve(spec, left=draw(st.integers(0, size)))
+
+
+# ---- sources: (something that stands at the left of a pipe, the kind of its items)
+
+
+class Again:
+    """An iterable of numbers that has no length and can't be indexed."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.n))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Again) and self.n == other.n
+
+    def __hash__(self) -> int:
+        return hash(self.n)
+
+    def __repr__(self) -> str:
+        return f"{Again.__module__}.Again({self.n})"
+
+
+def samples(*, regular: bool = False) -> st.SearchStrategy[list[wds.Sample]]:
+    """Samples that are in memory; `regular`: all have the same fields."""
+    fields: dict[str, st.SearchStrategy[Any]] = {
+        "cls": st.sampled_from([b"7", b"12", b"x", 5]),
+        "txt": st.binary(max_size=3) | st.text(max_size=2),
+        "npy": st.integers(0, 2).map(np.arange),
+    }
+    sample = st.fixed_dictionaries(fields) if regular else st.fixed_dictionaries({}, optional=fields)
+    numbered = st.lists(sample, max_size=10).map(lambda found: [{"__key__": f"{n}", **s} for n, s in enumerate(found)])
+    return numbered
+
+
+_numbers: st.SearchStrategy[Any] = st.one_of(
+    st.integers(0, 14).map(range),
+    st.lists(st.integers(-9, 99), max_size=14),
+    st.lists(st.integers(-9, 99), max_size=6).map(tuple),
+    st.integers(0, 14).map(Again),
+)
+_missing = st.just(str(FOLDER / "missing.tar"))
+
+
+def _paths(*, whole: bool) -> st.SearchStrategy[list[str]]:
+    path = shard_specs(whole=whole).map(written)
+    return st.lists(path if whole else st.one_of(path, path, path, path, path, _missing), max_size=4)
+
+
+def sources(*, whole: bool = False, kinds: Iterable[str] = ("number", "sample", "url")) -> st.SearchStrategy[tuple[Any, str]]:
+    """What stands at the left of a pipe, and the kind of its items."""
+    paths = _paths(whole=whole)
+    found: dict[str, st.SearchStrategy[Any]] = {
+        "number": _numbers,
+        "sample": samples() | samples(regular=True),
+        "url": paths | paths.filter(bool).map(lambda urls: wds.urls(urls)),
+    }
+    return st.one_of([found[kind].map(lambda source, kind=kind: (source, kind)) for kind in kinds])  # type: ignore[misc]
+
+
+# ---- stages
+
+_handlers = st.sampled_from(
+    [
+        wds.reraise_exception,
+        wds.ignore_and_continue,
+        wds.ignore_and_continue,
+        wds.ignore_and_continue,
+        wds.warn_and_continue,
+        wds.ignore_and_stop,
+        wds.warn_and_stop,
+    ]
+)
+_sizes = st.integers(1, 7)
+_seeds = st.integers(-2, 2)
+_eofs = st.sampled_from(["strict", "lenient"])
+
+Drawn: TypeAlias = st.SearchStrategy[tuple[wds.Stage[Any, Any], str]]
+
+
+def _to(kind: str, made: st.SearchStrategy[Any]) -> Drawn:
+    return made.map(lambda stage: (stage, kind))
+
+
+def _batch_of(kind: str) -> str:
+    return {"sample": "columns of sample", "tuple": "columns of tuple"}.get(
+        kind, "columns of " + kind if kind.startswith("columns of ") else "list of " + kind
+    )
+
+
+def _batching(kind: str) -> Iterator[Drawn]:
+    options = {"partial": st.booleans(), "handler": _handlers}
+    yield _to(_batch_of(kind), st.builds(wds.batched, _sizes, **options))
+    yield _to("list of " + kind, st.builds(wds.batched, _sizes, collate=st.sampled_from([list, sorted_by_name]), **options))
+
+
+def sorted_by_name(items: list[Any]) -> list[Any]:
+    return sorted(items, key=name_of)
+
+
+def _after(kind: str) -> Iterator[Drawn]:
+    """The stages that can come after items of a kind, each with the kind of the items that come out."""
+    yield _to(kind, st.just(wds.identity))
+    yield _to(kind, st.builds(wds.take, st.integers(0, 12)))
+    yield _to(kind, st.builds(wds.shuffle, _sizes, initial=st.none() | _sizes, seed=_seeds))
+    yield _to(kind, st.builds(wds.shuffle, _sizes, initial=st.none() | _sizes, seed=_seeds))
+    yield _to(kind, st.builds(wds.select, st.sampled_from([wanted, functools.partial(wanted)]), handler=_handlers))
+    yield _to(kind, st.builds(wds.map, st.sampled_from([same, sometimes_fails]), handler=_handlers))
+    yield _to(kind, st.sampled_from([wds.split_by_node, wds.split_by_worker, wds.everywhere]))
+    yield _to(kind, st.sampled_from([thinned, thinned(below=30)]))
+    yield _to("list of " + kind, st.just(in_runs))
+    yield from _batching(kind)
+    if kind == "number":
+        yield _to(kind, st.builds(wds.map, st.sampled_from([functools.partial(add, more=1), abs, Scale(3), Scale(3).__call__])))
+        yield _to("sample", st.just(wds.map(as_sample)))
+    elif kind == "sample":
+        yield _to(kind, st.builds(wds.decode, st.sampled_from([None, "rgb8", "pil"]), handler=_handlers))
+        yield _to(kind, st.just(wds.map(functools.partial(numbered, field="n"))))
+        fields = st.sampled_from([("__key__", "txt"), ("__key__", "cls;txt", "npy"), ("__key__",)])
+        yield _to("tuple", st.builds(lambda names, handler: wds.to_tuple(*names, handler=handler), fields, _handlers))
+        yield _to("number", st.just(wds.map(len)))
+        yield _to("field", st.just(wds.map(operator.itemgetter("__key__"))))
+    elif kind == "url":
+        for _ in range(4):  # (else most pipelines of URLs would never open one)
+            yield _to("sample", st.builds(wds.tarsamples, eof=_eofs, handler=_handlers))
+            yield _to("shard", st.just(wds.open_shards) | st.builds(wds.open_shards, handler=_handlers))
+    elif kind == "shard":
+        for _ in range(8):
+            yield _to("member", st.builds(wds.tarfiles, eof=_eofs, handler=_handlers))
+    elif kind == "member":
+        for _ in range(8):
+            yield _to("sample", st.just(wds.group_by_keys) | st.builds(wds.group_by_keys, handler=_handlers))
+    elif kind.startswith(("list of ", "columns of ")):
+        inner = kind.partition(" of ")[2]
+        for _ in range(4):
+            yield _to(inner, st.just(wds.unbatched) | st.builds(wds.unbatched, handler=_handlers))
+
+
+@functools.cache
+def _stage_after(kind: str) -> Drawn:
+    return st.one_of(*_after(kind))
+
+
+@st.composite
+def _chains(draw: st.DrawFn, kind: str, most: int) -> tuple[wds.Stage[Any, Any], ...]:
+    found: list[wds.Stage[Any, Any]] = []
+    for _ in range(draw(st.integers(0, most))):
+        stage, kind = draw(_stage_after(kind))
+        found.append(stage)
+    return tuple(found)
+
+
+KINDS = ("number", "sample", "url", "shard", "member", "tuple", "field", "list of number", "columns of sample")
+
+
+def stages() -> st.SearchStrategy[wds.Stage[Any, Any]]:
+    """A single stage, whatever it takes."""
+    return st.sampled_from(KINDS).flatmap(_stage_after).map(operator.itemgetter(0))
+
+
+# ---- pipelines
+
+
+def contexts(*, several: bool) -> st.SearchStrategy[dict[str, int]]:
+    """What is fixed of a context; with `several` ranks and workers at times."""
+    alone = st.fixed_dictionaries({}, optional={"seed": st.integers(-1, 3), "epoch": st.integers(0, 3)})
+    if not several:
+        return alone
+    counts = st.tuples(st.integers(1, 3), st.integers(1, 3))
+
+    def ranks(count: tuple[int, int]) -> st.SearchStrategy[dict[str, int]]:
+        rank, worker = st.integers(0, count[0] - 1), st.integers(0, count[1] - 1)
+        return st.fixed_dictionaries(
+            {"rank": rank, "world_size": st.just(count[0]), "worker": worker, "workers": st.just(count[1])}
+        )
+
+    return st.tuples(alone, counts.flatmap(ranks)).map(lambda pair: {**pair[0], **pair[1]})
+
+
+@attrs.frozen
+class Pipeline:
+    """A source, the stages after it, and the context that is fixed."""
+
+    source: Any
+    stages: tuple[wds.Stage[Any, Any], ...]
+    fixed: dict[str, int] = attrs.field(factory=dict)
+
+    @property
+    def stage(self) -> wds.Stage[Any, Any]:
+        return functools.reduce(operator.or_, self.stages, wds.identity)
+
+    @property
+    def stream(self) -> wds.Stream[Any]:
+        return self.stage(self.source).within(**self.fixed)
+
+
+def splits(chain: Iterable[wds.Stage[Any, Any]]) -> frozenset[str]:
+    return frozenset[str]().union(*(step.splits for stage in chain for step in stage.steps))
+
+
+@st.composite
+def pipelines(draw: st.DrawFn, source: st.SearchStrategy[tuple[Any, str]] | None = None, most: int = 6) -> Pipeline:
+    """Random stages on random data in a random context."""
+    data, kind = draw(sources() if source is None else source)
+    chain = draw(_chains(kind, most))
+    return Pipeline(data, chain, draw(contexts(several=splits(chain) == {"node", "worker"})))
+
+
+EVERYTHING: dict[str, Any] = {name: getattr(wds, name) for name in wds.__all__}
+"""The names with which the repr of a pipeline can be evaluated, but for modules."""
+
+
+# ---- what comes out
+
+Outcome: TypeAlias = tuple[list[Any], tuple[str, str] | None]
+
+
+def outcome(items: Callable[[], Iterable[Any]]) -> Outcome:
+    """The items that come, and the error of ours that ends them (its class and message), if one does."""
+    found: list[Any] = []
+    try:
+        found.extend(items())
+    except StreamwdsError as error:
+        return found, (type(error).__name__, str(error))
+    return found, None
+
+
+def same_outcome(a: Outcome, b: Outcome) -> bool:
+    """Whether the same items came, and the same error after them."""
+    return same_items(a[0], b[0]) and a[1] == b[1]
