@@ -90,8 +90,8 @@ def _ranks() -> dict[str, int]:
     except ValueError:
         pass
     raise DistributionError(
-        f"RANK={rank or ''} and WORLD_SIZE={size} in the environment don't say which rank this is: set both, or neither, "
-        "or fix both by within(rank=…, world_size=…)"
+        f"RANK={rank or ''} and WORLD_SIZE={size} in the environment don't say which rank this is: set both, or "
+        "neither, or fix both by within(rank=…, world_size=…)"
     )
 
 

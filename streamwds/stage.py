@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from typing import (
     TYPE_CHECKING,
     Any,
-    ClassVar,
     Concatenate,
     Generic,
     ParamSpec,
@@ -105,16 +104,6 @@ class Into(Protocol[A, B]):
     @property
     def steps(self) -> Steps: ...
     def __ror__(self, xs: Iterable[A], /) -> B: ...
-
-
-class Overloaded(Into[A, B], Protocol[A, B]):
-    """What a kind looks like from its left that says of itself `overloaded: ClassVar[bool]`.
-
-    A kind with an overloaded `__ror__` should: where a Sample comes, mypy finds overloads ambiguous, for its Any.
-    """
-
-    @property
-    def overloaded(self) -> bool: ...
 
 
 # ---- streams
@@ -237,12 +226,16 @@ class Stream(Generic[B]):
     def __or__(self, other: type[frozenset[Any]], /) -> frozenset[B]: ...
     @overload
     def __or__(self, other: type[tuple[Any, ...]], /) -> tuple[B, ...]: ...
+    @overload  # for batched, Into would do, were it not that a wrong annotation then picks the overload that suits it
+    def __or__(self: Stream[Never], other: Batching, /) -> Stream[Any]: ...
     @overload
-    def __or__(self, other: Overloaded[B, C], /) -> C: ...
+    def __or__(self: Stream[Mapping[str, object]], other: Batching, /) -> Stream[Batch]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+    @overload
+    def __or__(self: Stream[tuple[object, ...]], other: Batching, /) -> Stream[tuple[Any, ...]]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __or__(self: Stream[T], other: Batching, /) -> Stream[list[T]]: ...
     @overload
     def __or__(self, other: Into[B, C] | Callable[[Iterable[B]], C], /) -> C: ...
-    @overload  # (if C is not what an annotation asks for: else mypy would ask `__ror__`, and take Any for an answer)
-    def __or__(self, other: Overloaded[B, Stream[object]], /) -> Stream[object]: ...  # type: ignore[overload-cannot-match]  # pyright: ignore[reportOverlappingOverload]
     def __or__(self, other: Any, /) -> Any:
         if isinstance(other, Stage):
             return other.__ror__(self)
@@ -307,7 +300,9 @@ def _source(xs: Any) -> Source | None:
 
         return Urls((xs,))
     if isinstance(xs, (bytes, bytearray, memoryview)):
-        raise CompositionError(f"bytes are no source of a stream: {bytes(xs[:40])!r}; give a str (a URL pattern) or a list of items")
+        raise CompositionError(
+            f"bytes are no source of a stream: {bytes(xs[:40])!r}; give a str (a URL pattern) or a list of items"
+        )
     if isinstance(xs, Iterator):
         return Once(xs)
     if (hasattr(xs, "__iter__") or hasattr(xs, "__getitem__")) and not isinstance(xs, type):
@@ -343,8 +338,8 @@ class Stage(Generic[A, B]):
         return stream
 
     def __ror__(self, xs: Iterable[A], /) -> Stream[B]:
-        if isinstance(xs, Stage):  # (asked first where our class derives from the left one's: that is its `__or__`'s to do)
-            return NotImplemented
+        if isinstance(xs, Stage):
+            return NotImplemented  # (asked first where our class derives from the left one's; its `__or__` joins them)
         if isinstance(xs, Stream):
             return self._bind(xs)
         source = _source(xs)
@@ -363,9 +358,17 @@ class Stage(Generic[A, B]):
     @overload
     def __or__(self, other: Same, /) -> Stage[A, B]: ...
     @overload
+    def __or__(self: Stage[A, Never], other: Batching, /) -> Stage[A, Any]: ...
+    @overload
+    def __or__(self: Stage[A, Mapping[str, object]], other: Batching, /) -> Stage[A, Batch]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+    @overload
+    def __or__(self: Stage[A, tuple[object, ...]], other: Batching, /) -> Stage[A, tuple[Any, ...]]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __or__(self: Stage[A, T], other: Batching, /) -> Stage[A, list[T]]: ...
+    @overload
+    def __or__(self: Stage[A, list[T]], other: Unbatching, /) -> Stage[A, T]: ...
+    @overload
     def __or__(self, other: Into[B, Stream[C]], /) -> Stage[A, C]: ...
-    @overload  # (if B is a type variable of the function around, to which pyright can't match a protocol)
-    def __or__(self, other: Batching, /) -> Stage[A, list[B]]: ...  # type: ignore[overload-cannot-match]  # pyright: ignore[reportOverlappingOverload]
     def __or__(self, other: Any, /) -> Any:
         return self._join(other, Stage)
 
@@ -419,7 +422,7 @@ class Same(Stage[Any, Any]):
     def __ror__(self, xs: Iterable[T], /) -> Stream[T]:
         return super().__ror__(xs)
 
-    @overload  # type: ignore[override]
+    @overload
     def __or__(self, other: Same, /) -> Same: ...
     @overload
     def __or__(self, other: Batching, /) -> Batching: ...
@@ -435,13 +438,11 @@ class Same(Stage[Any, Any]):
 class Batching(Stage[Any, Any]):
     """T -> list[T]; a dict -> a Batch, a tuple -> a tuple of columns."""
 
-    overloaded: ClassVar[bool]
-
     # of these and the like, the first answers for items without a type: to Never nothing else can be given
     @overload
     def __call__(self, xs: Iterable[Never], /) -> Stream[Any]: ...
     @overload
-    def __call__(self, xs: Iterable[Mapping[Any, Any]], /) -> Stream[Batch]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+    def __call__(self, xs: Iterable[Mapping[str, object]], /) -> Stream[Batch]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
     @overload
     def __call__(self, xs: Iterable[tuple[Any, ...]], /) -> Stream[tuple[Any, ...]]: ...  # type: ignore[overload-overlap]
     @overload
@@ -452,7 +453,7 @@ class Batching(Stage[Any, Any]):
     @overload
     def __ror__(self, xs: Iterable[Never], /) -> Stream[Any]: ...
     @overload
-    def __ror__(self, xs: Iterable[Mapping[Any, Any]], /) -> Stream[Batch]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+    def __ror__(self, xs: Iterable[Mapping[str, object]], /) -> Stream[Batch]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
     @overload
     def __ror__(self, xs: Iterable[tuple[Any, ...]], /) -> Stream[tuple[Any, ...]]: ...  # type: ignore[overload-overlap]
     @overload
@@ -473,8 +474,6 @@ class Batching(Stage[Any, Any]):
 
 class Unbatching(Stage[Any, Any]):
     """list[T] -> T; a Batch -> a Sample, a tuple of columns -> a tuple."""
-
-    overloaded: ClassVar[bool]
 
     @overload
     def __call__(self, xs: Iterable[Never], /) -> Stream[Any]: ...
@@ -526,7 +525,11 @@ class Ready(Stage[A, B], Generic[A, B, P]):
 
 
 def call_ready(
-    stage: Stage[Any, Any], run: Callable[[Any], Any], kind: type[Stage[Any, Any]], args: tuple[Any, ...], options: dict[str, Any]
+    stage: Stage[Any, Any],
+    run: Callable[[Any], Any],
+    kind: type[Stage[Any, Any]],
+    args: tuple[Any, ...],
+    options: dict[str, Any],
 ) -> Any:
     step = stage.steps[0]
     if args and (options or len(args) > 1):

@@ -13,7 +13,7 @@ from itertools import chain
 from multiprocessing import parent_process
 from multiprocessing.context import get_spawning_popen
 from types import FrameType
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, TypeVar, overload
 
 import attrs
 import torch
@@ -52,7 +52,7 @@ class TorchStream(IterableDataset[B], Generic[B]):
     def __init__(self, stream: Stream[B]) -> None:
         super().__init__()
         self.stream = stream
-        self._shared = torch.tensor([_UNSET, 0]).share_memory_()
+        self._shared = _share(torch.tensor([_UNSET, 0]))
         self._handed: _Handed | None = None
 
     def set_epoch(self, epoch: int) -> None:
@@ -66,7 +66,7 @@ class TorchStream(IterableDataset[B], Generic[B]):
     def __iter__(self) -> Iterator[B]:
         if _gives_batches(self.stream):
             self._warn_of_batches_of_batches(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
-        # Opened in the first next(): an error in iter() would kill a persistent worker, and the user not learn of it.
+        # Opened in the first next(): an error in iter() would end a persistent worker, and the user not learn of it.
         return chain.from_iterable([self._now()])
 
     def _now(self) -> Stream[B]:
@@ -74,10 +74,12 @@ class TorchStream(IterableDataset[B], Generic[B]):
         ranks, shared = self._known()
         fixed = {**ranks, **self.stream.fixed}
         worker = get_worker_info()
-        if worker is not None and worker.num_workers > 1 and "worker" in fixed:
+        several = 1 if worker is None else worker.num_workers
+        if several > 1 and ("worker" in fixed or fixed.get("workers", several) != several):
+            within = ", ".join(f"{name}={fixed[name]}" for name in ("worker", "workers") if name in fixed)
             raise DistributionError(
-                f"each of {worker.num_workers} workers would read as worker {fixed['worker']}, to which within() fixes the "
-                "stream: leave that out, or give the DataLoader one worker or none"
+                f"within({within}) says what to read, and the DataLoader has {several} workers, which would repeat "
+                "data or leave some out: take that out of within(), or give the DataLoader one worker or none"
             )
         epoch, start = int(shared[_EPOCH]), self.stream.start
         if epoch != _UNSET:
@@ -95,7 +97,7 @@ class TorchStream(IterableDataset[B], Generic[B]):
         return handed.ranks, handed.shared
 
     def _warn_of_batches_of_batches(self, caller: FrameType) -> None:
-        """Warn once if a DataLoader is about to make batches (it tells no dataset, so we look who asks for the iterator)."""
+        """Warn once if a DataLoader is about to make batches: it tells no dataset, so we look who asks for items."""
         worker, shared = get_worker_info(), self._known()[1]
         makes_batches = getattr(caller.f_locals.get("self"), "auto_collation", False) is True
         if not makes_batches or shared[_WARNED] or (worker is not None and worker.id != 0):
@@ -120,7 +122,7 @@ class TorchStream(IterableDataset[B], Generic[B]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._shared = self._shared.clone().share_memory_()
+        self._shared = _share(self._shared.clone())
 
     def __repr__(self) -> str:
         return f"to_torch({self.stream!r})"
@@ -133,9 +135,9 @@ def to_torch(pipeline: Stage[A, B], source: Iterable[A]) -> TorchStream[B]: ...
 def to_torch(pipeline: Any, source: Any = None) -> TorchStream[Any]:
     """A stream, or a stage and its source, as a torch `IterableDataset`.
 
-    In a DataLoader with workers the pipeline needs `split_by_worker`, and with several ranks `split_by_node`, else it is
-    refused (`DistributionError`) when iteration starts. A stream that makes its own batches wants `batch_size=None`.
-    Random stages read as epoch 0 until `set_epoch` is called, as with torch's DistributedSampler.
+    In a DataLoader with several workers the pipeline needs `split_by_worker`, and with several ranks `split_by_node`:
+    else it is refused (`DistributionError`) when iteration starts. A stream that makes its own batches wants
+    `batch_size=None`. Random stages read as epoch 0 until `set_epoch` is called, as with torch's DistributedSampler.
 
     >>> dataset = to_torch(range(8) | split_by_worker | batched(2))
     >>> from torch.utils.data import DataLoader
@@ -143,15 +145,19 @@ def to_torch(pipeline: Any, source: Any = None) -> TorchStream[Any]:
     [[0, 1], [2, 3], [4, 5], [6, 7]]
     """
     if isinstance(pipeline, Stage) and source is not None:
-        return TorchStream(cast("Stage[Any, Any]", pipeline)(source))
+        return TorchStream(pipeline(source))
     if isinstance(pipeline, Stream) and source is None:
-        return TorchStream(cast("Stream[Any]", pipeline))
+        return TorchStream(pipeline)
     if isinstance(pipeline, Maker):
         raise pipeline.bare()
     raise CompositionError(
         f"to_torch takes a stream, or a stage and its source: not {type(pipeline).__name__}"
         f"{'' if source is None else f' and {type(source).__name__}'}"
     )
+
+
+def _share(numbers: torch.Tensor) -> torch.Tensor:
+    return numbers.share_memory_()  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _gives_batches(stream: Stream[Any]) -> bool:

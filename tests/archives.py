@@ -254,7 +254,7 @@ def checksum_fits(block: bytes) -> bool:
     except Damaged:
         return False
     rest = block[:148] + block[156:]
-    return stored in (256 + sum(rest), 256 + sum(byte - 256 * (byte > 127) for byte in rest))
+    return stored == 256 + sum(rest) or stored == 256 + sum(byte - 256 * (byte > 127) for byte in rest)
 
 
 def number(field: bytes) -> int:

@@ -40,8 +40,8 @@ def torch_with(monkeypatch: pytest.MonkeyPatch, rank: int | None = None, worker:
         get_world_size=lambda: 8,
     )
     info = None if worker is None else SimpleNamespace(id=worker, num_workers=4)
-    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(distributed=distributed))  # type: ignore[arg-type]
-    monkeypatch.setitem(sys.modules, "torch.utils.data", SimpleNamespace(get_worker_info=lambda: info))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(distributed=distributed))
+    monkeypatch.setitem(sys.modules, "torch.utils.data", SimpleNamespace(get_worker_info=lambda: info))
 
 
 # ---- the value
@@ -128,7 +128,7 @@ def test_torch_distributed_goes_before_the_environment(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("distributed", [None, SimpleNamespace(is_available=lambda: False)])
 def test_a_torch_without_distributed(monkeypatch: pytest.MonkeyPatch, distributed: Any) -> None:
     environment(monkeypatch, "1", "4")
-    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(distributed=distributed))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(distributed=distributed))
     assert Context.current() == Context(rank=1, world_size=4)
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import unicodedata
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -140,7 +141,7 @@ def test_owner_and_permissions() -> None:
     ],
 )
 def test_what_no_header_can_say_is_refused(tmp_path: Path, options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="at most 31 bytes|number of seconds"):
+    with pytest.raises(ValueError, match=r"at most 31 bytes|number of seconds"):
         TarWriter(tmp_path / "a.tar", **options)
     assert list(tmp_path.iterdir()) == []
 
@@ -231,16 +232,17 @@ def test_names_are_read_back_by_bsdtar(tmp_path: Path, what: str) -> None:
     for options, out in (["-t"], listed), (["-x", "-O"], b"".join(content for _, content in files)):
         done = subprocess.run(["bsdtar", *options, "-f", "a.tar"], cwd=tmp_path, capture_output=True, env=UTF8)
         assert (done.returncode, done.stderr) == (0, b"")
-        assert done.stdout == out
+        composed = [
+            unicodedata.normalize("NFC", text.decode("utf-8", "surrogateescape")) for text in (done.stdout, out)
+        ]
+        assert composed[0] == composed[1]  # (libarchive composes letters and accents)
 
 
 def test_only_names_that_do_not_fit_take_a_pax_header() -> None:
     for name in [name for names in NAMES.values() for name in names]:
         raw = name.encode("utf-8", "surrogateescape")
-        splits = [
-            at for at in range(1, len(raw)) if raw[at : at + 1] == b"/" and at <= 155 and 1 <= len(raw) - at - 1 <= 100
-        ]
-        fits = len(raw) <= 100 or bool(splits)
+        at = raw.rfind(b"/", 0, 156)
+        fits = len(raw) <= 100 or (at > 0 and len(raw) - at <= 101 and raw[at - 1 : at] != b"/")
         utf8 = not any("\udc80" <= letter <= "\udcff" for letter in name)
         data, _ = shard_of_names([name])
         assert (data[156:157] == b"x") == (not fits or (utf8 and not raw.isascii()))
@@ -288,8 +290,8 @@ REFUSED: list[tuple[Mapping[Any, Any], str]] = [
     ({"__key__": "a.b", "jpg": b""}, "field 'b.jpg' of sample 'a'"),
     ({"__key__": "a/b.c", "jpg": b""}, "field 'c.jpg' of sample 'a/b'"),
     ({"__key__": "1", "JPG": b""}, "field 'jpg' of sample '1'"),
-    ({"__key__": "1", "a/b": b""}, "passed? over"),
-    ({"__key__": "1", "a/b.c": b""}, "field 'c' of sample '1.a/b'"),
+    ({"__key__": "1", "a/b": b""}, "slash"),
+    ({"__key__": "1", "a/b.c": b""}, "slash"),
     ({"__key__": "", "jpg": b""}, "empty"),
     ({"__key__": "a/", "jpg": b""}, "empty"),
     ({"__key__": ".a", "jpg": b""}, "empty"),
@@ -371,7 +373,8 @@ def test_values_are_encoded_by_extension() -> None:
 
 @pytest.mark.parametrize("value", [b"abc", bytearray(b"abc"), memoryview(b"abc"), memoryview(b"a.b.c")[::2]])
 def test_bytes_of_every_kind_are_written_as_they_are(value: Any) -> None:
-    for encoder in (True, False, {}):
+    encoders: list[Any] = [True, False, {}]
+    for encoder in encoders:
         assert read(shards(written(sample("1", txt=value), encoder=encoder)))[0]["txt"] == b"abc"
 
 
@@ -448,7 +451,7 @@ def test_a_file_object_stays_open() -> None:
 
 def test_a_file_object_stays_open_after_an_error() -> None:
     stream = io.BytesIO()
-    with pytest.raises(KeyError), TarWriter(stream) as writer:
+    with pytest.raises(KeyError), TarWriter(stream) as writer:  # noqa: PT012
         writer.write(CATS[0])
         raise KeyError
     assert not stream.closed
@@ -541,7 +544,7 @@ def test_an_error_in_the_block_leaves_no_shard(
     path = tmp_path / f"a.tar{suffix}"
     if old is not None:
         path.write_bytes(old)
-    with pytest.raises(error), TarWriter(path) as writer:
+    with pytest.raises(error), TarWriter(path) as writer:  # noqa: PT012
         for n in range(12):
             writer.write(sample(str(n), bin=bytes(200_000)))
         raise error
@@ -614,7 +617,7 @@ class Full(io.BytesIO):
 
 def test_after_a_full_disk_nothing_more_is_written() -> None:
     file = Full(2_500_000)
-    with pytest.raises(WriteError, match="No space left") as caught, TarWriter(file) as writer:
+    with pytest.raises(WriteError, match="No space left") as caught, TarWriter(file) as writer:  # noqa: PT012
         for n in range(100):
             writer.write(sample(str(n), bin=bytes(100_000)))
     assert isinstance(caught.value.__cause__, OSError)
@@ -645,14 +648,14 @@ def test_a_full_disk_leaves_no_shard_even_if_the_error_is_ignored(
         return disk
 
     monkeypatch.setattr("builtins.open", opening)
-    writer = TarWriter(path)
     errors = 0
-    for n in range(30):
-        try:
-            writer.write(sample(str(n), bin=random.Random(n).randbytes(100_000)))
-        except WriteError:
-            errors += 1
     try:
+        writer = TarWriter(path)
+        for n in range(30):
+            try:
+                writer.write(sample(str(n), bin=random.Random(n).randbytes(100_000)))
+            except WriteError:
+                errors += 1
         writer.close()
     except WriteError:
         errors += 1

@@ -7,90 +7,23 @@ part. `group_by_keys` groups members, `tarsamples` does it all from URLs on.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby
+from itertools import chain, groupby, repeat
 from typing import Any, ClassVar
 
 import attrs
 from toolz import peek
 
-from streamwds.errors import DuplicateFieldError, StreamwdsError, TarError
-from streamwds.handlers import Guard, Handler, reraise_exception
-from streamwds.memo import Memo
+from streamwds.errors import StreamwdsError
+from streamwds.handlers import Handler, reraise_exception
 from streamwds.shards.opening import shard_of
 from streamwds.stage import Sample, ready
 from streamwds.steps import At, Pair, Run, Step, Upstream, option
-from streamwds.tar.members import Member, check_eof, walk
+from streamwds.tar.grouping import Torn, grouped
+from streamwds.tar.members import Member, check_eof
+from streamwds.tar.reading import sample_stretches
 from streamwds.tar.stream import shard_bytes
 
-__all__ = ["GroupByKeys", "TarSamples", "group_by_keys", "is_meta", "split_name", "tarsamples"]
-
-
-def split_name(name: str) -> tuple[str, str] | None:
-    """The key and the field of a member, or None for one that has none (`README`, `.hidden`, `a/._b.jpg`).
-
-    >>> split_name("a/b.v1/c.Seg.PNG")
-    ('a/b.v1/c', 'seg.png')
-    """
-    dot = name.find(".", start := name.rfind("/") + 1)
-    return None if dot <= start else (name[:dot], _FIELDS[name[dot + 1 :]])
-
-
-_FIELDS: Memo[str, str] = Memo(str.lower)
-
-
-def is_meta(name: str) -> bool:
-    """Whether a member is metadata of the shard and no part of a sample: `__x__`, or what lies in such a folder."""
-    top = name.partition("/")[0]
-    return len(top) >= 4 and top.startswith("__") and top.endswith("__")
-
-
-def grouped(members: Iterable[tuple[str, bytes, int, At]], url: str, guard: Guard) -> Iterator[tuple[Sample, At]]:
-    """Samples of one shard, each with the position behind its last member, from members (name, data, offset, behind).
-
-    A sample is given out when the next one begins or the members end well. If they end in an error, the last is dropped,
-    for nobody knows whether it was whole; but where a member is cut, its header is there and tells whether the next sample
-    had begun. A sample that has a field twice goes to the handler as a whole.
-    """
-    key: str | None = None
-    sample: Sample = {}
-    twice: DuplicateFieldError | None = None
-    behind: At = None
-    damage: TarError | _Torn | None = None
-    try:
-        for name, data, offset, after in members:
-            parts = None if name[:2] == "__" and is_meta(name) else split_name(name)
-            if parts is not None:
-                if parts[0] != key:
-                    if key is not None:
-                        if twice is None:
-                            guard.seen += 1
-                            yield sample, behind
-                        elif not guard(twice):
-                            return
-                    key = parts[0]
-                    sample = {"__key__": key, "__url__": url}
-                    twice = None
-                field = parts[1]
-                if field in sample:
-                    twice = DuplicateFieldError(f"{name!r} is there twice", url=url, offset=offset, key=key, field=field)
-                sample[field] = data
-            behind = after
-    except (TarError, _Torn) as error:
-        damage = error
-        cut = error.member
-        parts = None if cut is None or is_meta(cut) else split_name(cut)
-        if isinstance(error, TarError) and error.url == url:
-            error.key = key if parts is None else parts[0]
-        if parts is None or parts[0] == key:
-            key = None
-    if key is not None:
-        if twice is None:
-            guard.seen += 1
-            yield sample, behind
-        elif not guard(twice):
-            return
-    if damage is not None:
-        raise damage
+__all__ = ["GroupByKeys", "TarSamples", "group_by_keys", "tarsamples"]
 
 
 @attrs.frozen(repr=False, slots=False)
@@ -116,7 +49,7 @@ class GroupByKeys(Step[Member, Sample]):
             first, whole = peek(pairs)
             try:
                 yield from grouped(_untorn(whole), first[0].url, guard)
-            except _Torn:
+            except Torn:
                 continue
             if guard.ended:
                 return
@@ -126,15 +59,7 @@ def _untorn(pairs: Iterable[Pair]) -> Iterator[tuple[str, bytes, int, At]]:
     for member, behind in pairs:
         yield member.name, member.data, member.offset, behind
         if member.torn is not None:
-            raise _Torn(member.torn)
-
-
-class _Torn(Exception):  # noqa: N818  (not an error: who read the shard has dealt with that)
-    """The shard is damaged behind this member; and the name of the one that is cut there, if it has any."""
-
-    def __init__(self, member: str) -> None:
-        super().__init__(member)
-        self.member = member
+            raise Torn(member.torn)
 
 
 class _ShardCount:
@@ -183,16 +108,23 @@ class TarSamples(Step[str, Sample]):
 
     def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
         offset, start = self.recall(at)
+        return chain.from_iterable(self._stretches(run, upstream(start), offset, start, tracked=True))
+
+    def plain(self, run: Run, items: Iterator[Any]) -> Iterator[Sample]:
+        return chain.from_iterable(self._stretches(run, zip(items, repeat(None)), 0, None, tracked=False))
+
+    def _stretches(
+        self, run: Run, shards: Iterator[Pair], offset: int, start: At, *, tracked: bool
+    ) -> Iterator[Iterator[Any]]:
+        """Iterators of samples (tracked: of pairs), each to be used up before the next is asked for."""
         guard = run.guard(self.handler)
-        for item, after in upstream(start):
+        lenient = self.eof == "lenient"
+        for item, after in shards:
             try:
                 shard = shard_of(item)
                 with shard_bytes(shard, offset) as source:
-                    for sample, behind in grouped(walk(source, lenient=self.eof == "lenient"), shard.url, guard):
-                        yield sample, (behind, start)
+                    yield from sample_stretches(source, guard, lenient=lenient, tracked=tracked, start=start)
             except StreamwdsError as error:
-                if guard.ended:  # (the handler raised it)
-                    raise
                 if not guard(error):
                     return
             if guard.ended:

@@ -9,7 +9,7 @@ import io
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 from streamwds.errors import OpenError, TarError, TruncatedError
 from streamwds.shards.opening import Shard
@@ -28,17 +28,20 @@ UNPACKED: dict[bytes, Callable[[Any], Any]] = {
 UNKNOWN = {b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4", b"PK\x03\x04": "zip", b"7z\xbc\xaf": "7z"}
 
 
-class _Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
+_FAILURES = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
 class ShardBytes:
-    """Reads exact numbers of bytes; `at` is the offset of the next one in the uncompressed shard."""
+    """Reads a shard, by `readinto` or by `read`; `at` is the offset of the next byte in the uncompressed shard.
 
-    __slots__ = ("_read", "at", "url")
+    (Once `read` was called, `readinto` must not be, for `read` reads ahead.)
+    """
 
-    def __init__(self, source: _Readable, url: str, at: int = 0) -> None:
-        self._read = source.read
+    __slots__ = ("_read", "_readinto", "at", "url")
+
+    def __init__(self, raw: Any, url: str, at: int = 0) -> None:
+        self._readinto = raw.readinto
+        self._read = io.BufferedReader(raw, BUFFER).read
         self.url = url
         self.at = at
 
@@ -56,40 +59,72 @@ class ShardBytes:
                 parts.append(data)
                 missing -= len(data)
                 self.at += len(data)
-        except (EOFError, zlib.error, lzma.LZMAError) as error:
-            raise TruncatedError(f"the compressed shard is cut or damaged: {error}", url=self.url, offset=start) from error
-        except gzip.BadGzipFile as error:
-            raise TarError(f"the compressed shard is damaged: {error}", url=self.url, offset=start) from error
-        except OSError as error:
-            raise TarError(f"reading failed: {error}", url=self.url, offset=start) from error
+        except _FAILURES as error:
+            raise self._failed(error, start) from error
         return b"".join(parts)
+
+    def readinto(self, memory: memoryview) -> int:
+        """Read what is there into memory; how many bytes, 0 at the end of the shard."""
+        try:
+            got = self._readinto(memory)
+        except _FAILURES as error:
+            raise self._failed(error, self.at) from error
+        self.at += got
+        return got
+
+    def behind(self, front: bytes, at: int) -> ShardBytes:
+        """The same shard behind some bytes that were read already, from offset `at` on."""
+        return _Pushed(front, at, self)
+
+    def _failed(self, error: Exception, at: int) -> TarError:
+        if isinstance(error, gzip.BadGzipFile):
+            return TarError(f"the compressed shard is damaged: {error}", url=self.url, offset=at)
+        if isinstance(error, OSError):
+            return TarError(f"reading failed: {error}", url=self.url, offset=at)
+        return TruncatedError(f"the compressed shard is cut or damaged: {error}", url=self.url, offset=at)
 
     def skip(self, size: int) -> None:
         """Read and forget."""
-        while size > 0:
-            got = len(self.read(min(size, BUFFER)))
-            if not got:
-                return
+        memory = memoryview(bytearray(min(size, BUFFER)))
+        while size > 0 and (got := self.readinto(memory[:size])):
             size -= got
 
 
-class _Raw(io.RawIOBase):
-    """A buffered file as a raw one, behind bytes that were read from it already.
+class _Pushed(ShardBytes):
+    """Some bytes, and then those of a shard."""
+
+    __slots__ = ("_front", "_rest")
+
+    def __init__(self, front: bytes, at: int, rest: ShardBytes) -> None:
+        self.url = rest.url
+        self.at = at
+        self._front = memoryview(front)
+        self._rest = rest
+
+    def read(self, size: int) -> bytes:
+        front, self._front = self._front[:size], self._front[size:]
+        data = bytes(front) if len(front) == size else b"".join((front, self._rest.read(size - len(front))))
+        self.at += len(data)
+        return data
+
+
+class _Front(io.RawIOBase):
+    """A file behind bytes that were read from it already.
 
     A read gives what is there and asks for no more, so that what comes before a damaged place isn't lost with it.
     """
 
-    def __init__(self, rest: io.BufferedIOBase, start: bytes = b"") -> None:
+    def __init__(self, rest: Any, start: bytes = b"") -> None:
         self._start = start
-        self._rest = rest
+        self._readinto: Callable[[Any], int] = getattr(rest, "readinto1", rest.readinto)
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: Any, /) -> int:
         data = self._start[: len(buffer)]
         if not data:
-            return self._rest.readinto1(buffer)
+            return self._readinto(buffer)
         self._start = self._start[len(data) :]
         buffer[: len(data)] = data
         return len(data)
@@ -99,31 +134,39 @@ class _Raw(io.RawIOBase):
 def shard_bytes(shard: Shard, offset: int = 0) -> Iterator[ShardBytes]:
     """Open a shard at an offset of its uncompressed bytes: seeks in a plain file, and reads up to it in any other."""
     with contextlib.ExitStack() as stack:
-        raw = stack.enter_context(shard.open())
-        buffered: Any = stack.enter_context(io.BufferedReader(raw, BUFFER))  # type: ignore[type-var]
+        raw: Any = stack.enter_context(shard.open())
         try:
-            magic = buffered.peek(BLOCK)[:BLOCK]
-            if len(magic) < BLOCK:  # a pipe that gives little at a time, or a short file
-                magic = buffered.read(BLOCK)
-                buffered = stack.enter_context(io.BufferedReader(_Raw(buffered, magic), BUFFER))
+            start = _start(raw)
+            unpacked = _unpacked(start, shard.url)
+            seeks = unpacked is None and raw.seekable()
+            if seeks:
+                raw.seek(offset)
         except OSError as error:
             raise OpenError(f"reading failed: {error}", url=shard.url) from error
-        if checksum_holds(magic):
-            magic = b""  # a tar, even if the name of its first member begins like another format (`BZh.txt`)
-        for start, unpacked in UNPACKED.items():
-            if magic.startswith(start):
-                source = stack.enter_context(unpacked(buffered))
-                found = ShardBytes(stack.enter_context(io.BufferedReader(_Raw(source), BUFFER)), shard.url)
-                found.skip(offset)
-                yield found
-                return
-        for start, name in UNKNOWN.items():
-            if magic.startswith(start):
-                raise OpenError(f"it is a {name} file; unpack it, or compress the tar with gzip, bz2 or xz", url=shard.url)
-        if offset and buffered.seekable():
-            buffered.seek(offset)
-            yield ShardBytes(buffered, shard.url, offset)
+        if seeks:
+            yield ShardBytes(raw, shard.url, offset)
             return
-        found = ShardBytes(buffered, shard.url)
+        front = _Front(raw, start)
+        if unpacked is not None:
+            front = _Front(stack.enter_context(unpacked(io.BufferedReader(front, BUFFER))))
+        found = ShardBytes(front, shard.url)
         found.skip(offset)
         yield found
+
+
+def _start(raw: Any) -> bytes:
+    """The first block of a file (a pipe may give less at a time), or all of a shorter one."""
+    start = b""
+    while len(start) < BLOCK and (more := raw.read(BLOCK - len(start))):
+        start += more
+    return start
+
+
+def _unpacked(start: bytes, url: str) -> Callable[[Any], Any] | None:
+    """What reads a shard that starts like this uncompressed; None for one that is not compressed."""
+    if checksum_holds(start):
+        return None  # a tar, even if the name of its first member begins like another format (`BZh.txt`)
+    for magic, name in UNKNOWN.items():
+        if start.startswith(magic):
+            raise OpenError(f"it is a {name} file; unpack it, or compress the tar with gzip, bz2 or xz", url=url)
+    return next((unpacked for magic, unpacked in UNPACKED.items() if start.startswith(magic)), None)

@@ -22,7 +22,7 @@ from streamwds.codecs.table import longest_extension
 from streamwds.errors import EncodeError, WriteError
 from streamwds.memo import Memo
 from streamwds.tar.headers import BLOCK, text
-from streamwds.tar.samples import is_meta, split_name
+from streamwds.tar.names import is_meta, split_name
 
 __all__ = ["TarWriter"]
 
@@ -91,6 +91,7 @@ class TarWriter:
         self._partial: str | None = None
         self._file: Any = target
         self._raw: BinaryIO | None = None
+        self.closed = False
         if isinstance(target, (str, os.PathLike)):
             self._path = os.fspath(target)
             folder, name = os.path.split(self._path)
@@ -103,8 +104,11 @@ class TarWriter:
                 raise WriteError(f"the shard can't be written: {error.strerror}", url=self._path) from error
             for suffix, compressed in COMPRESSED.items():
                 if name.endswith(suffix):
-                    self._file = compressed(self._raw)
-        self.closed = False
+                    try:
+                        self._file = compressed(self._raw)
+                    except OSError as error:  # (gzip's writes its header at once)
+                        self.abort()
+                        raise self._failed(error) from error
 
     # ---- samples
 
@@ -288,6 +292,8 @@ def _misread(key: str, field: str) -> str:
         return "a name in a tar archive can't have a NUL"
     if not _survives(name):
         return "the name has lone surrogates, which would be read back otherwise or can't be written"
+    if "/" in field:
+        return "a field's name can't have a slash"
     if is_meta(name):
         return "a name that begins with __x__ is metadata, which readers pass over"
     parts = split_name(name)
@@ -310,12 +316,16 @@ def _survives(name: str) -> bool:
 
 
 def _ustar_name(raw: bytes) -> tuple[bytes, bytes | None]:
-    """A name as ustar's prefix and name fields; None for a name that doesn't fit."""
+    """A name as ustar's prefix and name fields; None for a name that doesn't fit.
+
+    (A prefix doesn't end in a slash, for then bsdtar would leave out the one between the two.)
+    """
     if len(raw) <= 100:
         return b"", raw
     slash = raw.rfind(b"/", 0, 156)
     name = raw[slash + 1 :]
-    return (raw[:slash], name) if slash > 0 and 0 < len(name) <= 100 else (b"", None)
+    fits = slash > 0 and 0 < len(name) <= 100 and raw[slash - 1] != ord("/")
+    return (raw[:slash], name) if fits else (b"", None)
 
 
 def _pax_record(key: bytes, value: bytes) -> bytes:

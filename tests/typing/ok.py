@@ -86,6 +86,9 @@ def streams() -> None:
     assert_type(urls("a") | map(len), Stream[int])
     assert_type(urls("a") | map(str.upper), Stream[str])
     assert_type(urls("a") | map(same), Stream[str])
+    assert_type(urls("a") | map(sorted), Stream[list[str]])
+    assert_type(urls("a") | map(list) | map(tuple), Stream[tuple[str, ...]])
+    assert_type(tarsamples | map(same), Stage[str, Sample])
     assert_type(urls("a") | map(len) | map(float), Stream[float])
     assert_type(urls("a") | map(len) | map(functools.partial(add, y=1)), Stream[int])
     assert_type(urls("a") | tarsamples | map(operator.itemgetter("jpg")), Stream[Any])
@@ -163,8 +166,13 @@ def lambdas() -> None:
     assert_type(urls("a") | tarsamples | select(lambda s: "jpg" in s) | batched(2), Stream[Batch])
     assert_type(tarsamples | select(lambda s: "jpg" in s) | batched(2), Stage[str, Batch])
     assert_type(tarsamples | map(lambda s: len(s)) | batched(2), Stage[str, list[int]])
+    assert_type(urls("a") | tarsamples | map(lambda s: {**s, "cls": int(s["cls"])}) | decode(), Stream[Sample])
+    assert_type(urls("a") | tarsamples | map(lambda s: {"jpg": s["jpg"]}) | batched(2), Stream[Batch])
+    assert_type(urls("a") | tarsamples | map(lambda s: sorted(s) if s else None) | map(str), Stream[str])
+    assert_type(urls("a") | tarsamples | map(lambda s: tuple(s[k] for k in ("jpg", "cls"))), Stream[tuple[Any, ...]])
     assert_type(shuffle(3) | map(lambda s: s["k"]), Stage[Any, Any])
     assert_type(urls("a") | (shuffle(3) | map(lambda u: len(u))), Stream[int])
+    _annotated: Stream[tuple[str, int]] = urls("a") | map(lambda u: (u, len(u)))
     later = map(lambda s: s["k"])
     assert_type(urls("a") | tarsamples | later, Stream[Any])
 
@@ -357,6 +365,10 @@ def in_lists_of(first: Stage[str, T]) -> Stage[str, list[T]]:
     return first | batched(2)
 
 
+def out_of_lists(first: Stage[str, list[T]]) -> Stage[str, T]:
+    return first | unbatched
+
+
 def twice(step: Stage[T, T]) -> Stage[T, T]:
     return identity | step | (shuffle(3) | step)
 
@@ -380,6 +392,8 @@ def annotated() -> None:
     assert_type(load_any("a", batched(3)), Stage[str, Batch])
     assert_type(in_lists([1]), Stream[list[int]])
     assert_type(mixed(tarsamples, lambda s: "jpg" in s), Stage[str, Sample])
+    assert_type(in_lists_of(open_shards), Stage[str, list[Shard]])
+    assert_type(out_of_lists(open_shards | batched(2)), Stage[str, Shard])
     assert_type(twice(decode("rgb")), Stage[Sample, Sample])
     assert_type(through([decode("rgb"), shuffle(3), identity]), Stream[Sample])
     _augment: Stage[Sample, Sample] = decode("rgb") | shuffle(3)

@@ -1,0 +1,70 @@
+"""From members to samples, one by one: `grouped`, for whatever reads members."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from streamwds.errors import DuplicateFieldError, TarError
+from streamwds.handlers import Guard
+from streamwds.stage import Sample
+from streamwds.steps import At
+from streamwds.tar.names import is_meta, split_name
+
+__all__ = ["Torn", "grouped"]
+
+
+class Torn(Exception):  # noqa: N818  (not an error: who read the shard has dealt with that)
+    """The shard is damaged behind this member; and the name of the one that is cut there, if it has any."""
+
+    def __init__(self, member: str) -> None:
+        super().__init__(member)
+        self.member = member
+
+
+def grouped(members: Iterable[tuple[str, bytes, int, At]], url: str, guard: Guard) -> Iterator[tuple[Sample, At]]:
+    """Samples of one shard, each with the position behind its last member, from members (name, data, offset, behind).
+
+    A sample is given out when the next one begins or the members end well. If they end in an error, the last is dropped,
+    for nobody knows whether it was whole; but where a member is cut, its header is there and tells whether the next sample
+    had begun. A sample that has a field twice goes to the handler as a whole.
+    """
+    key: str | None = None
+    sample: Sample = {}
+    twice: DuplicateFieldError | None = None
+    behind: At = None
+    damage: TarError | Torn | None = None
+    try:
+        for name, data, offset, after in members:
+            parts = None if name[:2] == "__" and is_meta(name) else split_name(name)
+            if parts is not None:
+                if parts[0] != key:
+                    if key is not None:
+                        if twice is None:
+                            guard.seen += 1
+                            yield sample, behind
+                        elif not guard(twice):
+                            return
+                    key = parts[0]
+                    sample = {"__key__": key, "__url__": url}
+                    twice = None
+                field = parts[1]
+                if field in sample:
+                    twice = DuplicateFieldError(f"{name!r} is there twice", url=url, offset=offset, key=key, field=field)
+                sample[field] = data
+            behind = after
+    except (TarError, Torn) as error:
+        damage = error
+        cut = error.member
+        parts = None if cut is None or is_meta(cut) else split_name(cut)
+        if isinstance(error, TarError) and error.url == url:
+            error.key = key if parts is None else parts[0]
+        if parts is None or parts[0] == key:
+            key = None
+    if key is not None:
+        if twice is None:
+            guard.seen += 1
+            yield sample, behind
+        elif not guard(twice):
+            return
+    if damage is not None:
+        raise damage

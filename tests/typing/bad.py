@@ -1,0 +1,191 @@
+"""What mypy --strict and pyright strict both refuse: every line of `wrong`, and no other. `tests/test_typing.py` asks them.
+
+Type checkers are not to look here otherwise (see pyproject.toml).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from streamwds import (
+    Batch,
+    Context,
+    Member,
+    Sample,
+    Stage,
+    Stream,
+    batched,
+    decode,
+    group_by_keys,
+    map,
+    open_shards,
+    select,
+    shuffle,
+    split_by_worker,
+    stage,
+    take,
+    tarfiles,
+    tarsamples,
+    to_torch,
+    to_tuple,
+    unbatched,
+    urls,
+)
+
+
+def size(sample: Sample) -> int:
+    return len(sample)
+
+
+def double(x: int) -> int:
+    return 2 * x
+
+
+def stack(samples: list[Sample]) -> Batch:
+    return Batch(n=len(samples))
+
+
+def keys(samples: Iterable[Sample]) -> Iterator[str]:
+    return (sample["__key__"] for sample in samples)
+
+
+@stage
+def evens(numbers: Iterable[int], *, of: int = 2) -> Iterator[int]:
+    return (number for number in numbers if number % of == 0)
+
+
+@stage
+def every(numbers: Iterable[int], *, n: int) -> Iterator[int]:
+    return iter(list(numbers)[::n])
+
+
+def wrong() -> None:
+    # ---- a stage that does not fit what the stream yields
+    _ = urls("a") | decode("rgb")
+    _ = urls("a") | split_by_worker | decode("rgb")
+    _ = urls("a") | to_tuple("jpg")
+    _ = urls("a") | tarsamples | tarsamples
+    _ = urls("a") | tarsamples(eof="lenient") | tarsamples
+    _ = urls("a") | tarfiles
+    _ = urls("a") | group_by_keys
+    _ = urls("a") | open_shards | tarsamples
+    _ = urls("a") | open_shards | group_by_keys
+    _ = urls("a") | tarsamples | open_shards
+    _ = urls("a") | open_shards | tarfiles | decode()
+    _ = urls("a") | map(size)
+    _ = urls("a") | split_by_worker | map(size)
+    _ = urls("a") | tarsamples | map(double)
+    _ = urls("a") | shuffle(3) | take(3) | map(size)
+    _ = urls("a") | evens
+    _ = urls("a") | evens(of=3)
+    # ---- batches
+    _ = urls("a") | unbatched
+    _ = urls("a") | tarsamples | unbatched
+    _ = urls("a") | tarsamples | batched(2) | unbatched | unbatched
+    _ = urls("a") | tarsamples | batched(32) | decode("rgb")
+    _ = urls("a") | split_by_worker | tarsamples | batched(32) | decode("rgb")
+    _ = urls("a") | tarsamples | batched(2) | shuffle(3) | decode()
+    _ = urls("a") | tarsamples | batched(2) | to_tuple("jpg")
+    _ = urls("a") | tarsamples | batched(2) | map(size)
+    _ = urls("a") | tarsamples | batched(2) | batched(2) | decode("rgb")
+    _ = urls("a") | batched(2, collate=stack)
+    _ = urls("a") | tarsamples | batched(2, collate=stack) | map(size)
+    _ = batched(2, collat=stack)
+    _ = batched(2, collate=3)
+    _ = batched(2, partial="no")
+    _ = batched("2")
+    _ = batched()
+    # ---- any iterable at the left
+    _ = ["a"] | decode("rgb")
+    _ = "a" | decode("rgb")
+    _ = "a" | split_by_worker | map(size)
+    _ = [1] | tarsamples
+    _ = [1] | unbatched
+    _ = {"a": 1} | decode("rgb")
+    _ = 3 | tarsamples
+    _ = 3 | shuffle(3)
+    _ = 3 | batched(3)
+    _ = urls("a") | 3
+    # ---- joins of stages, in any bracketing
+    _ = tarsamples | tarsamples
+    _ = tarsamples | unbatched
+    _ = tarsamples | map(double)
+    _ = tarsamples | batched(2) | decode("rgb")
+    _ = tarsamples | to_tuple("jpg") | decode("rgb")
+    _ = decode("rgb") | tarsamples
+    _ = open_shards | group_by_keys
+    _ = shuffle(3) | tarsamples | tarsamples
+    _ = split_by_worker | decode("rgb") | tarsamples
+    _ = "a" | (shuffle(3) | decode("rgb"))
+    _ = urls("a") | (shuffle(3) | decode("rgb"))
+    _ = urls("a") | (tarsamples | decode("rgb")) | tarsamples
+    _ = urls("a") | tarsamples | (batched(2) | shuffle(3)) | decode()
+    _ = urls("a") | (batched(2) | unbatched) | decode()
+    _ = split_by_worker | 3
+    _ = tarsamples | 3
+    _ = batched(2) | 3
+    # ---- functions: they can end a stream, not stand in a stage
+    _ = urls("a") | tarsamples | sum
+    _ = urls("a") | keys
+    _ = tarsamples | keys
+    # ---- stage makers without their call
+    _ = urls("a") | tarsamples | decode
+    _ = urls("a") | tarsamples | shuffle | batched(2)
+    _ = tarsamples | batched
+    # ---- options
+    _ = tarsamples(handlr=None)
+    _ = tarsamples(handler=3)
+    _ = tarsamples(eof=True)
+    _ = tarsamples(["a"], eof="lenient")
+    _ = tarfiles(eof=3)
+    _ = open_shards(eof="lenient")
+    _ = unbatched(handler=3)
+    _ = decode(3)
+    _ = decode("rgb", "rgb8")
+    _ = shuffle()
+    _ = shuffle("3")
+    _ = shuffle(3, 4)
+    _ = take("3")
+    _ = map()
+    _ = map(3)
+    _ = select(3)
+    _ = to_tuple(1)
+    _ = urls(1)
+    _ = split_by_worker(n=3)
+    _ = evens(off=3)
+    _ = evens(of="3")
+    _ = every(n="3")
+    # ---- called with data that does not fit
+    _ = tarsamples([1])
+    _ = decode("rgb")(["a"])
+    _ = decode("rgb")(urls("a"))
+    _ = unbatched([1])
+    _ = evens(["a"])
+    _ = (tarsamples | decode())([1])
+    # ---- annotations
+    _a: Stage[str, str] = tarsamples
+    _b: Stage[Sample, Sample] = tarsamples
+    _c: Stage[str, Sample] = shuffle(3) | tarsamples | batched(3)
+    _d: Stage[str, Sample] = tarsamples | batched(3)
+    _e: Stage[str, list[Sample]] = tarsamples | batched(3)
+    _f: Stream[str] = urls("a") | tarsamples
+    _g: Stream[list[Sample]] = urls("a") | tarsamples | batched(3)
+    _h: Stream[Sample] = urls("a") | tarsamples | batched(3)
+    _i: Iterable[int] = urls("a") | tarsamples | batched(3)
+    _j: Stream[Batch] = urls("a") | batched(3)
+    _k: Stream[str] = urls("a") | batched(3)
+    _l: Iterable[str] = urls("a") | tarsamples | batched(3) | unbatched
+    _m: list[str] = urls("a") | tarsamples | list
+    _n: Stream[Member] = urls("a") | tarsamples | shuffle(3)
+    _o: dict[str, Any] = next(iter(urls("a") | tarsamples | batched(3)))
+    # ---- a stream, a context
+    urls("a").steps = ()
+    tarsamples.steps = ()
+    Context().epoch = 3
+    _ = urls("a").within(epoch="3")
+    _ = urls("a").at(3)
+    _ = urls("a").tracked().at([])
+    _ = to_torch(["a"])
+    _ = to_torch(tarsamples, [1])
+    _ = to_torch(urls("a"), ["a"])
