@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 import streamwds as wds
 from streamwds.errors import StreamwdsError
-from streamwds.tar.samples import split_name
+from streamwds.tar.names import split_name
 from streamwds.testing import same_items
 
 __all__ = [

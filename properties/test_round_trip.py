@@ -259,6 +259,8 @@ STYLES: list[Callable[[int], bytes]] = [
     lambda n: b"%d " % n,
     lambda n: b"l" * 60 + b"%010d" % n,
     lambda n: b"%05d\n" % n,
+    lambda n: b"%04d" % n if n % 50 else b"a/b/",  # (a folder, and no key)
+    lambda n: b"%d" % n if n % 50 else b"b/",
 ]
 EXTENSIONS = [b"jpg", b"cls", b"json", b"txt", b"seg.png", b"JPG2", b"a.b.c", b"x" * 20, "é".encode(), b""]
 
@@ -318,7 +320,10 @@ def odd(r: Random, blob: bytes) -> bytes:
             pax({b"path": b"other/" + name}) + blob,
             pax({b"path": name + b"\0x"}) + blob,
             pax({b"size": b"3"}) + header(name, 77) + padded(b"xyz"),
+            pax({b"path": b"", b"size": b""}) + blob,
             pax({b"comment": b"c" * 900}, b"g") + blob,
+            member(b"x", b"no pax record", b"x") + blob,
+            member(b"x", b"no pax record, but path=", b"x") + blob,
             gnu(b"w/" * 90 + name) + blob,
             gnu(b"target", b"K") + blob,
             member(key + b".tar", inner + END) + blob,
@@ -329,6 +334,9 @@ def odd(r: Random, blob: bytes) -> bytes:
             member(b"a.dot/in.key.x", b"n") + blob,
             member(key + b".__key__", b"evil"),
             member(b"nul.x\0yz", b"n") + blob,
+            member(b"nul.x\0/yz", b"n") + blob,
+            member(b"n/.x", b"n") + blob,
+            member(key + b"/.x", b"n") + blob,
             member(b"n" * 97 + b".xy", b"100 bytes") + blob,
             member(b"", b"nameless") + blob,
             header(b"b.base256", b"\x80" + bytes(10) + b"\x05") + padded(b"12345") + blob,
@@ -360,7 +368,7 @@ def nearly_regular(r: Random) -> bytes:
     ]
     for _ in range(r.choice([0, 0, 1, 1, 2, 4, 9])):
         at = r.randrange(len(blobs))
-        if len(blobs[at]) >= 1024 or blobs[at][156:157] in (b"0", b"\0"):
+        if len(blobs[at]) >= 512:
             blobs[at] = odd(r, blobs[at])
     return b"".join(blobs) + r.choice([END, END, bytes(10_240), b"", END + b"garbage" * 200])
 

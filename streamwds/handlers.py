@@ -73,7 +73,7 @@ def warn_and_stop(error: Exception) -> bool:
 
 def _limit(limit: float) -> float:
     whole = isinstance(limit, int) and not isinstance(limit, bool)
-    if not (whole and limit >= 0 or isinstance(limit, float) and 0 < limit < 1):
+    if not ((whole and limit >= 0) or (isinstance(limit, float) and 0 < limit < 1)):
         raise ValueError(f"skip_at_most takes a count (0, 1, 2 …) or a fraction between 0.0 and 1.0, not {limit!r}")
     return limit
 
@@ -116,11 +116,11 @@ class Guard:
     __slots__ = ("ended", "handler", "seen", "skipped", "tally")
 
     def __init__(self, handler: Handler, tally: Counter[str] | None = None) -> None:
-        self.handler = handler
+        self.handler: Handler = handler
         self.tally: Counter[str] = Counter() if tally is None else tally
-        self.seen = 0
-        self.skipped = 0
-        self.ended = False
+        self.seen: int = 0
+        self.skipped: int = 0
+        self.ended: bool = False
 
     @classmethod
     def of(cls, handler: Handler) -> Guard:

@@ -1,7 +1,7 @@
 """The stages' plain iterators: functions of iterables, data last, curried by toolz.
 
-For those who want no streams and no positions, only iterators: `pipe(xs, map(f), batched(2))`. Nothing is written twice:
-each is the function on which its stage is built, or is derived from the stage.
+For those who want no streams and no positions, only iterators: `pipe(xs, map(f), batched(2))`. Nothing is written
+twice: each is the function on which its stage is built, or is derived from the stage.
 
 >>> from toolz import pipe
 >>> from streamwds import iterators as it
@@ -11,10 +11,10 @@ each is the function on which its stage is built, or is derived from the stage.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from toolz import curry
+from toolz import curry as _curry
 
 from streamwds.handlers import Handler, reraise_exception
 from streamwds.stages.batching import Unbatched, batched_items
@@ -42,48 +42,53 @@ __all__ = [
 ]
 
 
-map = curry(map_items)
-select = curry(select_items)
-to_tuple = curry(to_tuple_items)
-batched = curry(batched_items)
-decode = curry(decode_items)
+def _curried(function: Callable[..., Any]) -> Callable[..., Any]:
+    made: Callable[..., Any] = _curry(function)  # (toolz has no types)
+    return made
+
+
+map = _curried(map_items)
+select = _curried(select_items)
+to_tuple = _curried(to_tuple_items)
+batched = _curried(batched_items)
+decode = _curried(decode_items)
 
 
 def _run(step: Step[Any, Any], items: Iterable[Any]) -> Iterator[Any]:
     return step.plain(Run(), iter(items))
 
 
-@curry
+@_curried
 def take(n: int, items: Iterable[Any]) -> Iterator[Any]:
     """The first n items."""
     return _run(Take(n), items)
 
 
-@curry
+@_curried
 def shuffle(size: int, items: Iterable[Any], *, initial: int | None = None, seed: int = 0) -> Iterator[Any]:
     """Mix items within blocks, always in the same order for the same seed."""
     return _run(Shuffle(size, initial, seed), items)
 
 
-@curry
+@_curried
 def unbatched(batches: Iterable[Any], *, handler: Handler = reraise_exception) -> Iterator[Any]:
     """The items of batches again."""
     return _run(Unbatched(handler), batches)
 
 
-@curry
+@_curried
 def tarfiles(shards: Iterable[Any], *, eof: str = "strict", handler: Handler = reraise_exception) -> Iterator[Any]:
     """The members of shards."""
     return _run(TarFiles(eof, handler), shards)
 
 
-@curry
+@_curried
 def group_by_keys(members: Iterable[Any], *, handler: Handler = reraise_exception) -> Iterator[Any]:
     """Samples from the members of shards."""
     return _run(GroupByKeys(handler), members)
 
 
-@curry
+@_curried
 def tarsamples(urls: Iterable[Any], *, eof: str = "strict", handler: Handler = reraise_exception) -> Iterator[Any]:
     """The samples in shards."""
     return _run(TarSamples(eof, handler), urls)

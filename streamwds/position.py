@@ -1,7 +1,7 @@
 """Positions: small, plain JSON data that say from where a stream goes on.
 
-A position is a pair `[head, at]`. The head names the format, the context and the pipeline to which it belongs (shared by
-all positions of one run); `at` is what source and steps remember, each stage's wrapped around its upstream's.
+A position is a pair `[head, at]`. The head names the format, the context and the pipeline to which it belongs (shared
+by all positions of one run); `at` is what source and steps remember, each stage's wrapped around its upstream's.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ def head(context: Context, source: Source, steps: Steps) -> dict[str, Any]:
 
 def _pipeline(source: Source, steps: Steps) -> dict[str, Any]:
     marks = [(step.name, identity) for step in steps if (identity := step.identity()) is not None]
-    return {"source": digest(source.identity()), "stages": [f"{name}:{digest(identity)[:8]}" for name, identity in marks]}
+    return {
+        "source": digest(source.identity()),
+        "stages": [f"{name}:{digest(identity)[:8]}" for name, identity in marks],
+    }
 
 
 def split(position: Position) -> tuple[dict[str, Any], At]:
@@ -56,7 +59,9 @@ def split(position: Position) -> tuple[dict[str, Any], At]:
             wrong = [k for k in attrs.fields_dict(Context) if type(found.get(k)) is not int]
             if not wrong and isinstance(found.get("source"), str) and isinstance(found.get("stages"), list):
                 return found, position[1]
-    raise PositionError(f"{_short(position)} is no position: give what .tracked() gave with an item, through JSON or not")
+    raise PositionError(
+        f"{_short(position)} is no position: give what .tracked() gave with an item, through JSON or not"
+    )
 
 
 def check(found: Mapping[str, Any], fixed: Mapping[str, int], source: Source, steps: Steps) -> None:
@@ -73,14 +78,18 @@ def check(found: Mapping[str, Any], fixed: Mapping[str, int], source: Source, st
         if found[name] != value
     ]
     if differs:
-        raise PositionError(f"this position is not of this stream: {'; '.join(differs)}. (force=True goes on all the same)")
+        raise PositionError(
+            f"this position is not of this stream: {'; '.join(differs)}. (force=True goes on all the same)"
+        )
 
 
 def check_reader(found: Mapping[str, Any], context: Context) -> None:
     """Refuse a position of another rank or worker than the one that is about to read."""
     names = ("rank", "world_size", "worker", "workers")
     if any(found[name] != getattr(context, name) for name in names):
-        theirs, ours = (", ".join(f"{n}={get(n)}" for n in names) for get in (found.__getitem__, context.__getattribute__))
+        theirs, ours = (
+            ", ".join(f"{n}={get(n)}" for n in names) for get in (found.__getitem__, context.__getattribute__)
+        )
         raise PositionError(
             f"this position is of the reader {theirs}, and here reads {ours}; "
             f"fix the reader with .within({theirs}), or give each its own position. (force=True goes on all the same)"

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
         def __iter__(self) -> Iterator[str]: ...
         def __len__(self) -> int: ...
 
-    class Item(Any):  # type: ignore[misc]
+    class _Item(Any):  # type: ignore[misc]
         """What a lambda's parameter is to pyright: something that can do all (a bare Any can't do `{**item}`)."""
 
         def keys(self) -> list[Any]: ...
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
         __and__ = __or__ = __xor__ = __lshift__ = __rshift__ = _any
         __rand__ = __ror__ = __rxor__ = __rlshift__ = __rrshift__ = _any
 
-    I = DefaultTypeVar("I", bound="Item | Any", default=Any)  # noqa: E741
+    I = DefaultTypeVar("I", bound="_Item | Any", default=Any)  # noqa: E741
     O = DefaultTypeVar("O", default=Any)  # noqa: E741
 else:
 
@@ -121,7 +121,7 @@ def _fixed(values: Mapping[str, int]) -> Mapping[str, int]:
 
 def _tuples(position: Any) -> Any:
     """The position with its lists as tuples: as it was before it went through JSON."""
-    return tuple(map(_tuples, position)) if isinstance(position, (list, tuple)) else position  # pyright: ignore
+    return tuple(map(_tuples, position)) if isinstance(position, (list, tuple)) else position
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -505,7 +505,7 @@ class Unbatching(Stage[Any, Any]):
         return self._join(other, Unbatching if isinstance(other, Same) else Stage)
 
 
-identity = Same()
+identity: Same = Same()
 """The stage that does nothing: `identity | s == s == s | identity`."""
 
 

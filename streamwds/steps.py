@@ -18,7 +18,7 @@ import inspect
 import os
 import pickle
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from itertools import count, islice, repeat
 from operator import itemgetter
 from types import MethodType
@@ -86,6 +86,12 @@ def option(
     )
 
 
+def _fields(step: Step[Any, Any]) -> tuple[attrs.Attribute[Any], ...]:
+    cls: Any = type(step)  # (all steps are attrs classes, though Step itself is none)
+    fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(cls)
+    return fields
+
+
 class Step(Generic[A, B]):
     """One step of a pipeline: an immutable attrs class whose fields are its options.
 
@@ -116,7 +122,7 @@ class Step(Generic[A, B]):
         """What a position of this step remembers, and last the upstream's own position."""
         if at is None:
             return (*self.memory.values(), None)
-        if not isinstance(at, (list, tuple)) or len(at) != len(self.memory) + 1:  # pyright: ignore[reportUnknownArgumentType]
+        if not isinstance(at, (list, tuple)) or len(at) != len(self.memory) + 1:
             raise PositionError(f"{self.name}: {at!r} is no position of this stage")
         for value, (name, initial) in zip(at, self.memory.items()):
             wrong = isinstance(initial, int) and (type(value) is not int or value < 0)
@@ -133,7 +139,7 @@ class Step(Generic[A, B]):
     def options(self) -> dict[str, Any]:
         """The options by name, those that have their default left out."""
         found: dict[str, Any] = {}
-        for field in attrs.fields(type(self)):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        for field in _fields(self):
             value = getattr(self, field.name)
             if field.default is attrs.NOTHING or function_key(value) != function_key(field.default):
                 found[field.name] = value
@@ -145,14 +151,14 @@ class Step(Generic[A, B]):
             return None
         kept = {
             field.name: fingerprint(getattr(self, field.name))
-            for field in attrs.fields(type(self))  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            for field in _fields(self)
             if field.metadata.get("decides", True)
         }
         return [self.name, kept]
 
     def __repr__(self) -> str:
         arguments: list[str] = []
-        for field in attrs.fields(type(self)):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        for field in _fields(self):
             value = getattr(self, field.name)
             if field.metadata.get("star"):
                 arguments.extend(map(code, value))
@@ -162,7 +168,7 @@ class Step(Generic[A, B]):
         return self.name if self.ready and not arguments else f"{self.name}({', '.join(arguments)})"
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}  # pyright: ignore
+        state = {field.name: getattr(self, field.name) for field in _fields(self)}
         for value in state.values():
             _check_picklable(self.name, value)
         return state
@@ -175,9 +181,9 @@ class Step(Generic[A, B]):
 def _check_picklable(name: str, value: Any) -> None:
     parts: Iterable[Any] = ()
     if isinstance(value, (tuple, frozenset)):
-        parts = value  # pyright: ignore[reportUnknownVariableType]
+        parts = value
     elif isinstance(value, Mapping):
-        parts = value.values()  # pyright: ignore[reportUnknownVariableType]
+        parts = value.values()
     elif isinstance(value, functools.partial):
         parts = (value.func, *value.args, *value.keywords.values())
     elif isinstance(value, MethodType):
@@ -214,7 +220,7 @@ class Lifted(Step[A, B]):
 
         def pulled() -> Iterator[Any]:
             nonlocal last
-            for item, last in upstream(at):  # noqa: B020
+            for item, last in upstream(at):  # noqa: B007  (nonlocal)
                 yield item
 
         for item in self.plain(run, pulled()):
@@ -241,7 +247,7 @@ class FunctionStep(Lifted[Any, Any]):
     options_: FrozenMapping = attrs.field(converter=FrozenMapping, alias="options", default=FrozenMapping())
 
     @property
-    def name(self) -> str:  # type: ignore[override]
+    def name(self) -> str:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.function.__name__
 
     def with_options(self, options: Mapping[str, Any]) -> FunctionStep:
@@ -277,7 +283,8 @@ class FunctionStep(Lifted[Any, Any]):
 
     def __repr__(self) -> str:
         named = function_name(self.function)
-        if lookup(self.function.__module__, self.function.__qualname__) is self.function:  # (not decorated where it stands)
+        # (not decorated where it stands)
+        if lookup(self.function.__module__, self.function.__qualname__) is self.function:
             named = f"stage({named}{', buffers=True' if self.buffers else ''})"
         options = ", ".join(f"{k}={code(v)}" for k, v in self.options_.items())
         return f"{named}({options})" if options else named
@@ -333,9 +340,9 @@ class Items(Source):
     iterable: Iterable[Any]
 
     @property
-    def kind(self) -> str | None:  # type: ignore[override]
+    def kind(self) -> str | None:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
         sequence = self.iterable
-        return _kind_of(sequence[0]) if isinstance(sequence, (list, tuple, range)) and sequence else None  # pyright: ignore
+        return _kind_of(sequence[0]) if isinstance(sequence, (list, tuple, range)) and sequence else None
 
     def items(self, start: int) -> Iterator[Any]:
         if start and isinstance(self.iterable, range):
@@ -343,7 +350,7 @@ class Items(Source):
         return islice(self.iterable, start, None) if start else iter(self.iterable)
 
     def identity(self) -> Any:
-        length = len(self.iterable) if hasattr(self.iterable, "__len__") else None  # type: ignore[arg-type]
+        length = len(self.iterable) if isinstance(self.iterable, Sized) else None
         return ["items", type(self.iterable).__name__, length]
 
     def __eq__(self, other: object) -> bool:
@@ -353,7 +360,7 @@ class Items(Source):
         if a is b or type(a) is not type(b) or not isinstance(a, (list, tuple, range, set, dict)):
             return a is b
         try:
-            return bool(a == b)  # pyright: ignore
+            return bool(a == b)
         except ValueError:  # of arrays, which don't compare to one answer
             return False
 
@@ -361,7 +368,7 @@ class Items(Source):
         return hash(type(self.iterable))
 
     def __repr__(self) -> str:
-        shown: str = repr(self.iterable)  # pyright: ignore[reportUnknownArgumentType]
+        shown: str = repr(self.iterable)
         return shown if len(shown) <= 2000 else f"{shown[:1000]} … {shown[-1000:]}"
 
 

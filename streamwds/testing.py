@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -22,14 +22,13 @@ def same_items(a: Any, b: Any) -> bool:
     if type(a) is not type(b):
         return False
     if isinstance(a, Mapping):
-        x, y = cast("Mapping[Any, Any]", a), cast("Mapping[Any, Any]", b)
-        return list(x) == list(y) and all(same_items(x[k], y[k]) for k in x)
+        return list(a) == list(b) and all(same_items(a[k], b[k]) for k in a)
     if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(same_items, a, b))  # pyright: ignore
+        return len(a) == len(b) and all(map(same_items, a, b))
     if hasattr(a, "dtype") and hasattr(a, "shape"):
         if a.dtype != b.dtype or a.shape != b.shape:
             return False
-        return np.asarray(a).tobytes() == np.asarray(b).tobytes() or bool(np.all((np.asarray(a) == np.asarray(b))))
+        return np.asarray(a).tobytes() == np.asarray(b).tobytes() or bool(np.all(np.asarray(a) == np.asarray(b)))
     return bool(a == b) or (a != a and b != b)
 
 
@@ -38,9 +37,9 @@ def check_resume(
 ) -> int:
     """Check that a stage on these items, or a stream, goes on from each of its positions with the very next item.
 
-    The laws: tracked and plain iteration give the same items, twice the same; and after the k-th item, `at` its position
-    (taken through JSON) gives what comes after it, for every k (or those in `places`). Returns the number of positions
-    tried; raises an `AssertionError` that names the first k that fails, what was expected and what came.
+    The laws: tracked and plain iteration give the same items, twice the same; and after the k-th item, `at` its
+    position (taken through JSON) gives what comes after it, for every k (or those in `places`). Returns the number of
+    positions tried; raises an `AssertionError` that names the first k that fails, what was expected and what came.
 
     >>> check_resume(batched(2), range(5))
     3
@@ -65,7 +64,9 @@ def check_resume(
         position = json.loads(json.dumps(tracked[k][1]))
         rest = stream.at(position)
         _compare(stream, whole[k + 1 :], list(rest), f"from the position of item {k}", k + 1)
-        _compare(stream, whole[k + 1 :], [i for i, _ in rest.tracked()], f"tracked, from the position of item {k}", k + 1)
+        _compare(
+            stream, whole[k + 1 :], [i for i, _ in rest.tracked()], f"tracked, from the position of item {k}", k + 1
+        )
     return len(tried)
 
 

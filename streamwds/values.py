@@ -13,7 +13,7 @@ import operator
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, NoneType
 from typing import Any, cast
 
@@ -75,19 +75,20 @@ def freeze(value: Any) -> Any:
     (1, {'a': 1, 'b': (2,)})
     """
     if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
-        return tuple(freeze(v) for v in cast("list[Any]", value))
+        return tuple(freeze(v) for v in value)
     if isinstance(value, (set, frozenset)):
-        return frozenset(freeze(v) for v in cast("set[Any]", value))
+        return frozenset(freeze(v) for v in value)
     if isinstance(value, dict):
-        return FrozenMapping(cast("dict[str, Any]", value))
+        return FrozenMapping(value)
     if isinstance(value, functools.partial):
         function_key(value)
         return cast("Any", value)
     if isinstance(value, np.generic):
         return value.item()
     if hasattr(value, "__array__") and hasattr(value, "shape") and not isinstance(value, type):
+        shape = tuple(getattr(value, "shape", ()))
         raise TypeError(
-            f"an array can't be an option of a stage ({type(value).__name__} of shape {tuple(value.shape)}): "
+            f"an array can't be an option of a stage ({type(value).__name__} of shape {shape}): "
             "an option must compare and hash; give a tuple, or a function that knows the array"
         )
     return value
@@ -99,7 +100,9 @@ def freeze(value: Any) -> Any:
 def importable(f: Any) -> bool:
     """Whether the function is what its module has under its name (a lambda or closure never is)."""
     module, name = getattr(f, "__module__", None), getattr(f, "__qualname__", None)
-    if isinstance(f, (BuiltinFunctionType, MethodType)) and not isinstance(getattr(f, "__self__", None), (type(sys), type(None))):
+    if isinstance(f, (BuiltinFunctionType, MethodType)) and not isinstance(
+        getattr(f, "__self__", None), (type(sys), type(None))
+    ):
         return isinstance(f.__self__, type) and importable(f.__self__)  # a method is as good as its object
     if name is None:
         return False
@@ -136,13 +139,13 @@ def function_key(value: Any) -> Any:
         reduced: Any = value.__reduce__()
         return (type(value), function_key(freeze(reduced[1])) if isinstance(reduced[0], type) else repr(value))
     if isinstance(value, tuple):
-        return tuple(function_key(v) for v in cast("tuple[Any, ...]", value))
-    return value if type(value).__hash__ is not None else _Unhashable(value)  # pyright: ignore[reportUnnecessaryComparison]
+        return tuple(function_key(v) for v in value)
+    return value if type(value).__hash__ is not None else _Unhashable(value)
 
 
 @attrs.frozen(hash=False)
 class _Unhashable:
-    """Compares as its value does, and can be hashed: a callable dataclass is a good option, though Python won't hash it."""
+    """Compares as its value does, and can be hashed: a callable dataclass is a good option that Python won't hash."""
 
     value: Any
 
@@ -153,8 +156,8 @@ class _Unhashable:
 def function_name(f: Any) -> str:
     """A function as code, or for one without an importable name where it stands.
 
-    >>> function_name(len), function_name(str.upper), function_name(os.path.basename) == os.path.basename.__module__ + ".basename"
-    ('len', 'str.upper', True)
+    >>> function_name(len), function_name(str.upper), function_name(functools.wraps)
+    ('len', 'str.upper', 'functools.wraps')
     """
     if isinstance(f, functools.partial):
         parts = [function_name(f.func), *map(code, f.args), *(f"{k}={code(v)}" for k, v in f.keywords.items())]
@@ -169,7 +172,9 @@ def function_name(f: Any) -> str:
             return f"<{name} at {os.path.basename(where.co_filename)}:{where.co_firstlineno}>"
         return repr(f)
     module = getattr(f, "__module__", None)
-    bare = module in (None, "__main__", "__mp_main__", builtins.__name__) or str(module).partition(".")[0] == "streamwds"
+    bare = (
+        module in (None, "__main__", "__mp_main__", builtins.__name__) or str(module).partition(".")[0] == "streamwds"
+    )
     return str(name) if bare else f"{module}.{name}"
 
 
@@ -180,23 +185,23 @@ def code(value: Any) -> str:
     "('a', len, {'k': [1]})"
     """
     if isinstance(value, tuple) and type(value) is tuple:
-        values = [code(v) for v in cast("tuple[Any, ...]", value)]
+        values = [code(v) for v in value]
         return f"({', '.join(values)}{',' if len(values) == 1 else ''})"
     if isinstance(value, list):
-        return f"[{', '.join(code(v) for v in cast('list[Any]', value))}]"
+        return f"[{', '.join(code(v) for v in value)}]"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{k!r}: {code(v)}' for k, v in cast('dict[Any, Any]', value).items())}}}"
+        return f"{{{', '.join(f'{k!r}: {code(v)}' for k, v in value.items())}}}"
     if isinstance(value, (frozenset, set)) and value:
-        return f"{{{', '.join(sorted(code(v) for v in cast('set[Any]', value)))}}}"
+        return f"{{{', '.join(sorted(code(v) for v in value))}}}"
     if isinstance(value, (FunctionType, BuiltinFunctionType, MethodType, functools.partial, type)) or (
-        callable(value) and hasattr(cast("Callable[..., Any]", value), "__qualname__")
+        callable(value) and hasattr(value, "__qualname__")
     ):
         return function_name(value)
     return repr(value)
 
 
 def fingerprint(value: Any) -> str:
-    """What stands for an option in positions: its code, but for what changes from process to process or when a line moves.
+    """What stands for an option in positions: its code, but for what changes from process to process, or with a line.
 
     >>> class Resize:
     ...     def __call__(self, image: object) -> object: ...

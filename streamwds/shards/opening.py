@@ -76,7 +76,7 @@ def shard_of(item: Any) -> Shard:
     if isinstance(item, Shard):
         return item
     if isinstance(item, (str, os.PathLike)):
-        name: Any = os.fspath(item)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        name: Any = os.fspath(item)
         if isinstance(name, str):
             return Shard(name)
     raise OpenError(f"a shard is named by a str (a URL or path), not by {item!r:.80}")

@@ -30,15 +30,15 @@ class _Split(Step[Any, Any]):
     def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
         passed, inner = self.recall(at)
         mine, readers = self.share(run.context)
-        for item, inner in upstream(inner):
+        for item, inner in upstream(inner):  # noqa: B020
             passed += 1
             if (passed - 1) % readers == mine:
                 yield item, (passed, inner)
         if 0 < passed < readers and mine == 0 and (run.context.worker == 0):
             who = "node" if "node" in self.splits else "worker"
             warnings.warn(
-                f"{self.name}: {passed} shard{'s'[: passed > 1]} for {readers} {who}s, so {readers - passed} of them will have "
-                f"nothing to read; write more, smaller shards, or use fewer {who}s",
+                f"{self.name}: {passed} shard{'s'[: passed > 1]} for {readers} {who}s, so {readers - passed} of them "
+                f"will have nothing to read; write more, smaller shards, or use fewer {who}s",
                 FewShardsWarning,
                 stacklevel=2,
             )
@@ -83,18 +83,18 @@ class Everywhere(Step[Any, Any]):
         return upstream(at)
 
 
-split_by_node = Same((SplitByNode(),))
-"""Each node's own part of the stream: every world_size-th item, from number `rank` on. Behind `urls`, before the samples.
+split_by_node: Same = Same((SplitByNode(),))
+"""Each node's own part of the stream: every world_size-th item, from number `rank` on.
 
-The parts of all nodes are the whole, each item once.
+Put it behind `urls`, before the samples. The parts of all nodes are the whole, each item once.
 """
 
-split_by_worker = Same((SplitByWorker(),))
+split_by_worker: Same = Same((SplitByWorker(),))
 """Each DataLoader worker's own part of the stream: every workers-th item, from number `worker` on.
 
 Put it behind `urls` (and `split_by_node`): it splits shards. The parts of all workers are the whole, each item once;
 fewer shards than workers is a warning.
 """
 
-everywhere = Same((Everywhere(),))
+everywhere: Same = Same((Everywhere(),))
 """Says that every node and worker is to get all the data, where a pipeline without a split would be refused."""

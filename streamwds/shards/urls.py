@@ -22,7 +22,7 @@ Pattern: TypeAlias = "str | os.PathLike[str]"
 
 
 def expand(pattern: str) -> list[str]:
-    """The URLs of one pattern: `{a,b}` and `{00..12}` as in bash; `*`, `?` and `[…]` match local files, in sorted order.
+    """The URLs of one pattern: `{a,b}` and `{00..12}` as in bash; `*`, `?`, `[…]` match local files, in sorted order.
 
     A backslash takes a brace as it is.
 
@@ -34,7 +34,9 @@ def expand(pattern: str) -> list[str]:
     try:
         names = list(braceexpand(pattern))
     except ValueError as error:
-        raise SourceError(f"the braces of the URL pattern {pattern!r} don't match ({error}); write \\{{ for a plain brace") from error
+        raise SourceError(
+            f"the braces of the URL pattern {pattern!r} don't match ({error}); write \\{{ for a plain brace"
+        ) from error
     return [url for name in names for url in (_matching(name) if _is_glob(name) else [name])]
 
 
@@ -53,12 +55,12 @@ def _patterns(given: Iterable[Any]) -> tuple[str, ...]:
     patterns: list[str] = []
     for pattern in given:
         if isinstance(pattern, (str, os.PathLike)):
-            path: Any = os.fspath(pattern)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+            path: Any = os.fspath(pattern)
             if not isinstance(path, str):
                 raise SourceError(f"a URL pattern is a str, not bytes: {path!r}")
             patterns.append(path)
         elif isinstance(pattern, Iterable) and not isinstance(pattern, (bytes, bytearray)):
-            patterns.extend(_patterns(pattern))  # pyright: ignore[reportUnknownArgumentType]
+            patterns.extend(_patterns(pattern))
         else:
             raise SourceError(f"a URL pattern is a str or a path, or a list of them, not {pattern!r}")
     return tuple(patterns)
@@ -84,7 +86,7 @@ class Urls(Source):
     def identity(self) -> Any:
         """The names, without what changes when a dataset moves or its URLs are signed anew: common folder, query."""
         paths = [urlsplit(url).path if "://" in url else url for url in self.expanded]
-        folder = os.path.dirname(os.path.commonprefix([os.path.dirname(p) + "/" for p in paths]))
+        folder = os.path.dirname(os.path.commonprefix([os.path.dirname(p) + "/" for p in paths]))  # noqa: RUF071
         return [path[len(folder) :] for path in paths]
 
     def __repr__(self) -> str:
@@ -94,8 +96,9 @@ class Urls(Source):
 def urls(*patterns: Pattern | Iterable[Pattern]) -> Stream[str]:
     """A stream of the URLs that the patterns name, in their order.
 
-    A pattern is a str or a path: braces are expanded as in bash, and `*`, `?`, `[…]` match local files. Several patterns,
-    or lists of them, follow each other. No pattern, an empty one, and one that matches nothing are a `SourceError`.
+    A pattern is a str or a path: braces are expanded as in bash, and `*`, `?`, `[…]` match local files. Several
+    patterns, or lists of them, follow each other. No pattern, an empty one, and one that matches nothing are a
+    `SourceError`.
 
     >>> len(urls("train-{000000..000146}.tar") | list)
     147

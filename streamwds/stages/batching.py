@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
 import attrs
 import numpy as np
@@ -39,7 +39,9 @@ def _column(values: list[Any]) -> Any:
         return _numbers(values)
     torch: Any = sys.modules.get("torch")
     if torch is not None and issubclass(kind, torch.Tensor):
-        same = all(isinstance(v, torch.Tensor) and v.shape == values[0].shape and v.dtype == values[0].dtype for v in values)
+        same = all(
+            isinstance(v, torch.Tensor) and v.shape == values[0].shape and v.dtype == values[0].dtype for v in values
+        )
         return torch.stack(values) if same else values
     return values
 
@@ -59,8 +61,8 @@ def collate(items: Sequence[Any]) -> Any:
     """The items of a batch as one: dicts become a `Batch` of columns, tuples a tuple of columns, others a list.
 
     A column of arrays (or tensors) of one shape is stacked along a new first axis; numbers become a 1-d array of the
-    dtype that numpy gives them; anything else is a list. Dicts must have the same fields, and tuples the same length: else
-    a `CollateError` says which sample differs.
+    dtype that numpy gives them; anything else is a list. Dicts must have the same fields, and tuples the same length:
+    else a `CollateError` says which sample differs.
 
     >>> collate([{"__key__": "a", "cls": 1}, {"__key__": "b", "cls": 2}])
     {'__key__': ['a', 'b'], 'cls': array([1, 2])}
@@ -70,15 +72,15 @@ def collate(items: Sequence[Any]) -> Any:
     """
     leader = items[0]
     if isinstance(leader, dict):
-        fields = cast("dict[str, Any]", leader).keys()
+        fields = leader.keys()
         for item in items:
-            if not isinstance(item, dict) or cast("dict[str, Any]", item).keys() != fields:
-                raise _differs(cast("dict[str, Any]", leader), item)
+            if not isinstance(item, dict) or item.keys() != fields:
+                raise _differs(leader, item)
         return Batch({name: _column([item[name] for item in items]) for name in fields})
     if isinstance(leader, tuple):
-        width = len(cast("tuple[Any, ...]", leader))
+        width = len(leader)
         for item in items:
-            if not isinstance(item, tuple) or len(cast("tuple[Any, ...]", item)) != width:
+            if not isinstance(item, tuple) or len(item) != width:
                 raise CollateError(f"a batch that begins with a tuple of {width} also has {item!r:.80}")
         return tuple([_column(list(values)) for values in zip(*items)])
     return list(items)
@@ -86,13 +88,15 @@ def collate(items: Sequence[Any]) -> Any:
 
 def _differs(leader: dict[str, Any], item: Any) -> CollateError:
     if not isinstance(item, dict):
-        return CollateError(f"a batch that begins with a dict also has a {type(item).__name__}", key=leader.get("__key__"))
-    sample = cast("dict[str, Any]", item)
+        return CollateError(
+            f"a batch that begins with a dict also has a {type(item).__name__}", key=leader.get("__key__")
+        )
+    sample: dict[str, Any] = item
     odd = sorted(leader.keys() ^ sample.keys())
     has = "has" if odd[0] in sample else "lacks"
     return CollateError(
-        f"the sample {has} it, unlike {leader.get('__key__', 'the first')!r} of the same batch; select or rename fields "
-        "first, or give batched(n, collate=list)",
+        f"the sample {has} it, unlike {leader.get('__key__', 'the first')!r} of the same batch; select or rename "
+        "fields first, or give batched(n, collate=list)",
         url=sample.get("__url__"),
         key=sample.get("__key__"),
         field=", ".join(odd),
@@ -193,13 +197,11 @@ def batched(
 def _rows(batch: Any) -> list[Any]:
     """The items that a batch is made of."""
     if isinstance(batch, dict):
-        columns = cast("dict[str, Any]", batch)
-        return [dict(zip(columns, row)) for row in _across(list(columns), list(columns.values()))]
+        return [dict(zip(batch, row)) for row in _across(list(batch), list(batch.values()))]
     if isinstance(batch, tuple):
-        columns = cast("tuple[Any, ...]", batch)
-        return _across(list(range(len(columns))), list(columns))
+        return _across(list(range(len(batch))), list(batch))
     if isinstance(batch, list):
-        return cast("list[Any]", batch)
+        return batch
     raise CollateError(f"unbatched takes batches (a dict or tuple of columns, or a list), not {type(batch).__name__}")
 
 
@@ -216,8 +218,8 @@ def _across(names: Sequence[Any], columns: list[Any]) -> list[tuple[Any, ...]]:
 
 @attrs.frozen(repr=False, slots=False)
 class Unbatched(Step[Any, Any]):
-    """Remembers how many items of a batch it gave, a mark of its size and end (to notice when upstream does not replay the
-    same) and, as its upstream's position, where the batch starts.
+    """Remembers how many items of a batch it gave, a mark of its size and end (to notice when upstream does not replay
+    the same) and, as its upstream's position, where the batch starts.
     """
 
     name: ClassVar[str] = "unbatched"
@@ -269,5 +271,5 @@ class ReadyUnbatching(Unbatching):
 
 
 READY["unbatched"] = Unbatched()
-unbatched = ReadyUnbatching((Unbatched(),))
-"""The items of batches again: rows of a dict or tuple of columns, elements of a list. Arrays give views of their rows."""
+unbatched: ReadyUnbatching = ReadyUnbatching((Unbatched(),))
+"""The items of batches again: rows of a dict or tuple of columns, elements of a list. Arrays give views of rows."""

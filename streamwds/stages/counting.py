@@ -31,7 +31,7 @@ class Take(Step[Any, Any]):
         given, inner = self.recall(at)
         if given >= self.n:
             return
-        for item, inner in upstream(inner):
+        for item, inner in upstream(inner):  # noqa: B020
             given += 1
             yield item, (given, inner)
             if given == self.n:

@@ -16,7 +16,7 @@ __all__ = ["check", "mark"]
 
 
 def mark(read: Sequence[Any]) -> str | None:
-    """A short stand-in for what was read: plain data, last the position behind it. None for nothing, and if nobody tracks."""
+    """A short stand-in for what was read: plain data, last the position behind it. None for nothing, or untracked."""
     return digest(read) if read and read[-1] is not None else None
 
 
@@ -24,9 +24,9 @@ def check(then: str | None, now: str | None, what: str, items: Iterable[Any]) ->
     """Raise a `ReplayError` that names the shards of the items if upstream did not replay the same."""
     if then is None or then == now:
         return
-    urls = dict.fromkeys(str(item["__url__"]) for item in items if isinstance(item, Mapping) and "__url__" in item)  # pyright: ignore
+    urls = dict.fromkeys(str(item["__url__"]) for item in items if isinstance(item, Mapping) and "__url__" in item)
     shards = f" (from {', '.join(urls)})" if urls else ""
     raise ReplayError(
-        f"{what} was not read the same as before{shards}: a shard that failed or was skipped then reads now, or the other "
-        "way round, or the data changed; start the epoch anew, or mend it"
+        f"{what} was not read the same as before{shards}: a shard that failed or was skipped then reads now, or the "
+        "other way round, or the data changed; start the epoch anew, or mend it"
     )

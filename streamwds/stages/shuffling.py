@@ -33,8 +33,8 @@ def _seed(seed: object) -> None:
 
 @attrs.frozen(repr=False, slots=False)
 class Shuffle(Step[Any, Any]):
-    """Remembers the number of the block it gives out, how many of it were given, a mark of the positions of its items (to
-    notice when upstream does not replay the same) and, as its upstream's position, where the block starts.
+    """Remembers the number of the block it gives out, how many of it were given, a mark of the positions of its items
+    (to notice when upstream does not replay the same) and, as its upstream's position, where the block starts.
     """
 
     name: ClassVar[str] = "shuffle"

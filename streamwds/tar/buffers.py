@@ -7,7 +7,7 @@ memoryview), and `.move()` carries an unfinished sample over to its front.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -65,7 +65,7 @@ _idle: list[Buffer] = []
 
 
 @contextmanager
-def borrowed() -> Iterator[Buffer]:
+def borrowed() -> Generator[Buffer]:
     """A buffer from those that lie idle, or a new one; given back at the end."""
     try:
         buffer = _idle.pop()

@@ -24,9 +24,9 @@ class Torn(Exception):  # noqa: N818  (not an error: who read the shard has deal
 def grouped(members: Iterable[tuple[str, bytes, int, At]], url: str, guard: Guard) -> Iterator[tuple[Sample, At]]:
     """Samples of one shard, each with the position behind its last member, from members (name, data, offset, behind).
 
-    A sample is given out when the next one begins or the members end well. If they end in an error, the last is dropped,
-    for nobody knows whether it was whole; but where a member is cut, its header is there and tells whether the next sample
-    had begun. A sample that has a field twice goes to the handler as a whole.
+    A sample is given out when the next one begins or the members end well. If they end in an error, the last is
+    dropped, for nobody knows whether it was whole; but where a member is cut, its header is there and tells whether the
+    next sample had begun. A sample that has a field twice goes to the handler as a whole.
     """
     key: str | None = None
     sample: Sample = {}
@@ -49,7 +49,9 @@ def grouped(members: Iterable[tuple[str, bytes, int, At]], url: str, guard: Guar
                     twice = None
                 field = parts[1]
                 if field in sample:
-                    twice = DuplicateFieldError(f"{name!r} is there twice", url=url, offset=offset, key=key, field=field)
+                    twice = DuplicateFieldError(
+                        f"{name!r} is there twice", url=url, offset=offset, key=key, field=field
+                    )
                 sample[field] = data
             behind = after
     except (TarError, Torn) as error:

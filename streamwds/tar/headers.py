@@ -21,6 +21,7 @@ ZERO_BLOCK = bytes(BLOCK)
 REGULAR = b"0\x007"  # regular, regular in v7's way, contiguous
 DATALESS = b"123456"  # links, devices, folders, FIFOs: whatever their size field says, no data follows
 
+
 def text(name: bytes) -> str:
     """A name as str: UTF-8, whatever else as surrogate escapes, so that it can be written back."""
     return name.decode("utf-8", "surrogateescape")

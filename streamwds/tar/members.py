@@ -40,8 +40,8 @@ def walk(source: ShardBytes, *, lenient: bool = False) -> Iterator[tuple[str, by
 
     Folders, links and devices are passed over. Archives that follow each other in one file are all read, and what comes
     after the last and is no archive is ignored. A damaged place is an error, and nothing behind it is guessed at. An
-    archive without an end-of-archive block may have been cut between two members: a `TruncatedError` after the last one,
-    unless `lenient`.
+    archive without an end-of-archive block may have been cut between two members: a `TruncatedError` after the last
+    one, unless `lenient`.
     """
     url = source.url
     extensions: dict[bytes, bytes] = {}
@@ -137,7 +137,8 @@ def _unfinished(url: str, at: int) -> TruncatedError:
     if not at:
         return TruncatedError("the shard is empty", url=url, offset=0)
     return TruncatedError(
-        "the shard ends without an end-of-archive block, so it may have been cut there (eof=\"lenient\" takes it as it is)",
+        "the shard ends without an end-of-archive block, so it may have been cut there "
+        '(eof="lenient" takes it as it is)',
         url=url,
         offset=at,
     )
@@ -147,7 +148,11 @@ def _no_header(error: HeaderError, block: bytes, url: str, at: int) -> HeaderErr
     if at:
         return HeaderError(f"{error.message}; the shard is damaged there", url=url, offset=at)
     start = block.lstrip()[:40]
-    looks = "looks like a web page (an error page, saved under the shard's name?)" if start[:1] == b"<" else "is no tar archive"
+    looks = (
+        "looks like a web page (an error page, saved under the shard's name?)"
+        if start[:1] == b"<"
+        else "is no tar archive"
+    )
     return HeaderError(f"the file {looks}: it begins with {start!r}", url=url, offset=0)
 
 

@@ -1,4 +1,4 @@
-"""A shard's samples, from its bytes: stretch by stretch at the speed of memory, and member by member where that won't do."""
+"""A shard's samples, from its bytes: stretch by stretch at the speed of memory, else member by member."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def sample_stretches(
                 have, failure = _fill(buffer, source, have, want)
             found = stretch(buffer, have, source.url, wanted)
             if found is not None:
-                guard.seen += found.count
+                guard.seen += found.number
                 used = found.used
                 if tracked:
                     ends = [base + end for end in found.ends()]
@@ -79,7 +79,7 @@ def _fill(buffer: Buffer, source: ShardBytes, have: int, want: int) -> tuple[int
     return have, None
 
 
-class _End(StreamwdsError):
+class _End(StreamwdsError):  # noqa: N818
     """The shard ends here."""
 
 
@@ -88,8 +88,8 @@ class _More(Exception):  # noqa: N818  (no error: the rest is yet to be read)
 
 
 class _InMemory(ShardBytes):
-    """The bytes in a buffer, read as a shard's are. At their end: the shard's end, the failure that kept us from more, or
-    a call for more.
+    """The bytes in a buffer, read as a shard's are. At their end: the shard's end, the failure that kept us from more,
+    or a call for more.
     """
 
     __slots__ = ("_base", "_end", "_failure", "_memory")

@@ -30,9 +30,9 @@ __all__ = ["GroupByKeys", "TarSamples", "group_by_keys", "tarsamples"]
 class GroupByKeys(Step[Member, Sample]):
     """Samples from the members of shards: `open_shards | tarfiles | group_by_keys`.
 
-    Consecutive members of a shard that share a key are a sample: a dict of `__key__`, `__url__` and a field of bytes for
-    each member, named by its extension in lower case. A sample that has a field twice is a `DuplicateFieldError`, which
-    goes to the handler. A sample that a damaged shard may have cut is not given out.
+    Consecutive members of a shard that share a key are a sample: a dict of `__key__`, `__url__` and a field of bytes
+    for each member, named by its extension in lower case. A sample that has a field twice is a `DuplicateFieldError`,
+    which goes to the handler. A sample that a damaged shard may have cut is not given out.
 
     Remembers nothing: the position of a sample is that before the member at which it ended.
     """

@@ -1,9 +1,9 @@
 """Many headers at once: numpy finds, checks and reads all headers in a stretch of a shard.
 
-Python takes microseconds for each header; the format itself needs a quarter of one. So the blocks that look like headers
-are gathered into one matrix, and each check is one operation on its columns. What is in any way odd (v7 headers, a chain
-of offsets that does not hold, a wrong checksum) is left to `members.walk`, which knows all there is to know about tar
-and reports errors: here it is only found out that something is odd.
+Python takes microseconds for each header; the format itself needs a quarter of one. So the blocks that look like
+headers are gathered into one matrix, and each check is one operation on its columns. What is in any way odd (v7
+headers, a chain of offsets that does not hold, a wrong checksum) is left to `members.walk`, which knows all there is to
+know about tar and reports errors: here it is only found out that something is odd.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Headers(NamedTuple):
 
 
 def fold(operation: Any, rows: Words, together: int = 16) -> Words:
-    """`operation.reduce(rows, 0)`, faster: sixteen rows at a time. The operation is idempotent (some rows count twice)."""
+    """`operation.reduce(rows, 0)`, faster: 16 rows at a time. The operation is idempotent (some rows count twice)."""
     n, width = rows.shape
     if n < 2 * together:
         return np.asarray(operation.reduce(rows, 0))
@@ -89,7 +89,7 @@ def fold(operation: Any, rows: Words, together: int = 16) -> Words:
 
 
 def headers(buffer: Buffer, end: int) -> Headers | None:
-    """All headers in the first `end` bytes, a member's data whole behind each but perhaps the last; None if any is odd."""
+    """All headers in the first `end` bytes, each but perhaps the last with its data; None if one is odd."""
     blocks = end >> 9
     at: Blocks = (buffer.magic[:blocks] == _USTAR).nonzero()[0]
     while True:
@@ -127,7 +127,8 @@ def _sizes(words: Words) -> Blocks:
     x &= _FOUR_MASK
     x *= _EIGHTS
     x >>= _32
-    return x.view("i8")
+    sizes: Blocks = x.view("i8")
+    return sizes
 
 
 def _chain(at: Blocks, after: Blocks) -> Blocks:
@@ -157,10 +158,11 @@ def _checksums_hold(buffer: Buffer, words: Words, varying: NDArray[np.intp]) -> 
     weights, rest = _split_weights(varying.tobytes())
     constant = float(words[0].view("u1") @ rest)
     if not width:
-        return constant == _GOOD
+        return bool(constant == _GOOD)
     reuse = n * width <= len(buffer.varying) and width <= 16
     taken = buffer.varying[: n * width] if reuse else np.empty(n * width, "<u8")
     weighed = buffer.weighed[: n * width * 8] if reuse else np.empty(n * width * 8, "f4")
     words.take(varying, 1, out=taken.reshape(n, width), mode="clip")
     weighed[...] = taken.view("u1")
-    return bool((weighed.reshape(n, width * 8) @ weights == _GOOD - constant).all())
+    found = weighed.reshape(n, width * 8) @ weights == _GOOD - constant
+    return bool(found.all())

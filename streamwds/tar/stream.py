@@ -8,7 +8,7 @@ import gzip
 import io
 import lzma
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from streamwds.errors import OpenError, TarError, TruncatedError
@@ -66,7 +66,7 @@ class ShardBytes:
     def readinto(self, memory: memoryview) -> int:
         """Read what is there into memory; how many bytes, 0 at the end of the shard."""
         try:
-            got = self._readinto(memory)
+            got: int = self._readinto(memory)
         except _FAILURES as error:
             raise self._failed(error, self.at) from error
         self.at += got
@@ -131,7 +131,7 @@ class _Front(io.RawIOBase):
 
 
 @contextlib.contextmanager
-def shard_bytes(shard: Shard, offset: int = 0) -> Iterator[ShardBytes]:
+def shard_bytes(shard: Shard, offset: int = 0) -> Generator[ShardBytes]:
     """Open a shard at an offset of its uncompressed bytes: seeks in a plain file, and reads up to it in any other."""
     with contextlib.ExitStack() as stack:
         raw: Any = stack.enter_context(shard.open())

@@ -11,7 +11,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +32,9 @@ REGULAR_FILE = ord("0")
 
 
 class Stretch(NamedTuple):
-    """Samples from the front of a buffer: how many, an iterator of them, where each ends, how far they reach (bytes)."""
+    """Samples from the front of a buffer: their number, an iterator, where each ends, how far they reach (bytes)."""
 
-    count: int
+    number: int
     samples: Iterator[Sample]
     ends: Callable[[], list[int]]
     used: int
@@ -43,8 +43,8 @@ class Stretch(NamedTuple):
 def stretch(buffer: Buffer, end: int, url: str, wanted: Callable[[str], bool] | None) -> Stretch | None:
     """The samples that lie whole in the first `end` bytes of a buffer, at whose front a sample begins; None if odd.
 
-    The last sample is left: whether it is whole, only what follows tells. The iterator reads from the buffer, so it must
-    be used up before the buffer is filled again.
+    The last sample is left: whether it is whole, only what follows tells. The iterator reads from the buffer, so it
+    must be used up before the buffer is filled again.
     """
     found = headers(buffer, end)
     if found is None:
@@ -123,7 +123,7 @@ def _outside(folder: int, length: int) -> NDArray[np.uint64]:
 
 
 def _equal_width_keys(names: NDArray[np.uint64], key: bytes, folder: int) -> bytes | None:
-    """All keys, a newline behind each, if only the bytes of the key's last part vary, and alike in all of a sample's names."""
+    """All keys, a newline behind each, if only bytes of the key's last part vary, alike in all of a sample's names."""
     count, k, width = names.shape
     length = len(key)
     rows = names.reshape(count, k * width)
@@ -202,7 +202,7 @@ def _irregular(
 ) -> Stretch | None:
     memory = buffer.bytes
     kinds = found.words.view("u1")[:whole, 156].tolist()
-    names = np.ndarray((whole,), f"S{NAME}", found.words, 0, (BLOCK,)).tolist()
+    names: list[bytes] = np.ndarray((whole,), f"S{NAME}", found.words, 0, (BLOCK,)).tolist()
     starts = (found.at * BLOCK).tolist()
     sizes = found.size.tolist()
     samples: list[Sample] = []

@@ -36,7 +36,7 @@ COMPRESSED: dict[str, Callable[[BinaryIO], Any]] = {
     ".gz": lambda f: gzip.GzipFile(filename="", mode="wb", fileobj=f, mtime=0),
     ".tgz": lambda f: gzip.GzipFile(filename="", mode="wb", fileobj=f, mtime=0),
     ".bz2": lambda f: bz2.BZ2File(f, "wb"),
-    ".xz": lambda f: lzma.LZMAFile(f, "wb"),
+    ".xz": lambda f: lzma.LZMAFile(f, "wb"),  # noqa: SIM115
 }
 
 
@@ -172,9 +172,8 @@ class TarWriter:
             return bytes(value)
         encode: Callable[[Any], Any] | None = None
         if isinstance(self._encoder, Mapping):
-            table = cast("Mapping[str, Callable[[Any], bytes]]", self._encoder)
-            extension = longest_extension(field, table)
-            encode = None if extension is None else table[extension]
+            extension = longest_extension(field, self._encoder)
+            encode = None if extension is None else self._encoder[extension]
         elif self._encoder is True:
             encode = self._encoders[field]
         if encode is None:
@@ -186,7 +185,9 @@ class TarWriter:
             reason = cause.message if isinstance(cause, EncodeError) else f"{type(cause).__name__}: {cause}"
             raise EncodeError(reason, url=self._path, key=key, field=field) from cause
         if not isinstance(data, (bytes, bytearray, memoryview)):
-            raise EncodeError(f"its encoder gave a {type(data).__name__}, not bytes", url=self._path, key=key, field=field)
+            raise EncodeError(
+                f"its encoder gave a {type(data).__name__}, not bytes", url=self._path, key=key, field=field
+            )
         return bytes(data)
 
     # ---- headers

@@ -1,4 +1,4 @@
-"""What mypy --strict and pyright strict both refuse: every line of `wrong`, and no other. `tests/test_typing.py` asks them.
+"""What mypy --strict and pyright strict both refuse: every line of `wrong`. `tests/test_typing.py` asks them.
 
 Type checkers are not to look here otherwise (see pyproject.toml).
 """

@@ -1,4 +1,4 @@
-"""What mypy --strict and pyright strict both infer: every assert_type is exact in both. `tests/test_typing.py` asks them.
+"""What mypy --strict and pyright strict both infer: every assert_type is exact. `tests/test_typing.py` asks them.
 
 The lines are here to be checked, never to run. What is told of one checker alone can't be had in the other.
 """
@@ -9,7 +9,7 @@ import functools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar
+from typing import Any, NamedTuple, TypedDict, TypeVar
 
 import numpy as np
 from typing_extensions import assert_type
@@ -48,9 +48,7 @@ from streamwds import (
     warn_and_continue,
 )
 from streamwds.stage import Batching, Into, Ready, Same, Unbatching
-
-if TYPE_CHECKING:
-    from streamwds.torch import TorchStream
+from streamwds.torch import TorchStream
 
 T = TypeVar("T")
 
@@ -336,10 +334,10 @@ def a_streams_methods() -> None:
 
 def torch() -> None:
     stream = urls("a") | tarsamples | batched(2)
-    assert_type(to_torch(stream), "TorchStream[Batch]")
+    assert_type(to_torch(stream), TorchStream[Batch])
     assert_type(to_torch(stream).stream, Stream[Batch])
     assert_type(next(iter(to_torch(stream))), Batch)
-    assert_type(to_torch(tarsamples | batched(2), ["a"]), "TorchStream[Batch]")
+    assert_type(to_torch(tarsamples | batched(2), ["a"]), TorchStream[Batch])
 
 
 # ---- variables, parameters, choices
