@@ -1,6 +1,6 @@
 """Random data, random shards and random pipelines over every built-in stage, for the laws in this folder.
 
-A `Pipeline` is drawn with the kind of its items in mind, so that its stages fit each other. Each stage of the vocabulary
+A `Pipeline` is drawn with the kind of its items in mind, so that its stages fit each other. Each built-in stage
 stands in one table, `_after`; test_resume.py fails if a new `Step` of the package can't come out of it. All functions
 given to stages are at the top of this module, so that everything drawn can be pickled and its repr evaluated.
 """
@@ -207,7 +207,18 @@ def _sample_files(key: str) -> st.SearchStrategy[Files]:
 
 
 _keys = st.lists(st.sampled_from(["a", "b", "c/d", "e", "f.dir/g", "0001", "ü"]), unique=True, max_size=5)
-_any_names = ["a.txt", "a.cls", "A.TXT", "b.txt", "b.seg.txt", "b.cls", ".hidden", "README", "__meta__.json", "__x__/a.txt"]
+_any_names = [
+    "a.txt",
+    "a.cls",
+    "A.TXT",
+    "b.txt",
+    "b.seg.txt",
+    "b.cls",
+    ".hidden",
+    "README",
+    "__meta__.json",
+    "__x__/a.txt",
+]
 
 
 @st.composite
@@ -217,7 +228,9 @@ def shard_specs(draw: st.DrawFn, *, whole: bool = False) -> ShardSpec:
     if whole or draw(st.integers(0, 4)):
         spec = ShardSpec(tuple(file for key in draw(_keys) for file in draw(_sample_files(key))), suffix)
     else:
-        spec = ShardSpec(tuple(draw(st.lists(st.sampled_from(_any_names).flatmap(_file), max_size=8))), suffix, odd=True)
+        spec = ShardSpec(
+            tuple(draw(st.lists(st.sampled_from(_any_names).flatmap(_file), max_size=8))), suffix, odd=True
+        )
     if whole or draw(st.integers(0, 3)):
         return spec
     size = Path(written(spec)).stat().st_size
@@ -272,7 +285,9 @@ def _paths(*, whole: bool) -> st.SearchStrategy[list[str]]:
     return st.lists(path if whole else st.one_of(path, path, path, path, path, _missing), max_size=4)
 
 
-def sources(*, whole: bool = False, kinds: Iterable[str] = ("number", "sample", "url")) -> st.SearchStrategy[tuple[Any, str]]:
+def sources(
+    *, whole: bool = False, kinds: Iterable[str] = ("number", "sample", "url")
+) -> st.SearchStrategy[tuple[Any, str]]:
     """What stands at the left of a pipe, and the kind of its items."""
     paths = _paths(whole=whole)
     found: dict[str, st.SearchStrategy[Any]] = {
@@ -316,7 +331,9 @@ def _batch_of(kind: str) -> str:
 def _batching(kind: str) -> Iterator[Drawn]:
     options = {"partial": st.booleans(), "handler": _handlers}
     yield _to(_batch_of(kind), st.builds(wds.batched, _sizes, **options))
-    yield _to("list of " + kind, st.builds(wds.batched, _sizes, collate=st.sampled_from([list, sorted_by_name]), **options))
+    yield _to(
+        "list of " + kind, st.builds(wds.batched, _sizes, collate=st.sampled_from([list, sorted_by_name]), **options)
+    )
 
 
 def sorted_by_name(items: list[Any]) -> list[Any]:
@@ -336,7 +353,10 @@ def _after(kind: str) -> Iterator[Drawn]:
     yield _to("list of " + kind, st.just(in_runs))
     yield from _batching(kind)
     if kind == "number":
-        yield _to(kind, st.builds(wds.map, st.sampled_from([functools.partial(add, more=1), abs, Scale(3), Scale(3).__call__])))
+        yield _to(
+            kind,
+            st.builds(wds.map, st.sampled_from([functools.partial(add, more=1), abs, Scale(3), Scale(3).__call__])),
+        )
         yield _to("sample", st.just(wds.map(as_sample)))
     elif kind == "sample":
         yield _to(kind, st.builds(wds.decode, st.sampled_from([None, "rgb8", "pil"]), handler=_handlers))

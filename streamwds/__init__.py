@@ -7,10 +7,9 @@ README.md is the way in; ARCHITECTURE.md tells which room is for what.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from streamwds import errors, iterators
 from streamwds.context import Context
+from streamwds.ends import to_torch
 from streamwds.errors import StreamwdsError
 from streamwds.handlers import (
     ignore_and_continue,
@@ -34,9 +33,6 @@ from streamwds.stages.shuffling import shuffle
 from streamwds.tar.members import Member, tarfiles
 from streamwds.tar.samples import group_by_keys, tarsamples
 from streamwds.tar.writer import TarWriter
-
-if TYPE_CHECKING:
-    from streamwds.torch import to_torch
 
 __all__ = [
     "Batch",
@@ -78,11 +74,3 @@ __all__ = [
     "warn_and_continue",
     "warn_and_stop",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "to_torch":  # (asked for by name, so that importing the package imports no torch)
-        from streamwds.torch import to_torch
-
-        return to_torch
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,7 +3,8 @@
 `x | f` is `f(x)`: a `Stage[A, B]` is a function from an iterable of A to a `Stream[B]` that can also be joined to the
 next one. `Stage` says A -> B outright; a few kinds say what comes out for whatever goes in: `Same` (T -> T), `Batching`
 (T -> list[T], Sample -> Batch) and `Unbatching` (back). The right operand is read through one Protocol, `Into`, so that
-a new kind is a subclass with a generic `__call__` and never a new overload.
+a new kind is a subclass with a generic `__call__` and `__ror__`, and no new overload. (Only for `Batching`, whose own
+are overloaded, do the `|` of streams and stages say it all once more.)
 
 What stages do when they run is told in `steps.py`; positions in `position.py`.
 """
@@ -226,7 +227,7 @@ class Stream(Generic[B]):
     def __or__(self, other: type[frozenset[Any]], /) -> frozenset[B]: ...
     @overload
     def __or__(self, other: type[tuple[Any, ...]], /) -> tuple[B, ...]: ...
-    @overload  # for batched, Into would do, were it not that a wrong annotation then picks the overload that suits it
+    @overload  # (through Into, a wrong annotation of what comes out would pick the overload that suits it)
     def __or__(self: Stream[Never], other: Batching, /) -> Stream[Any]: ...
     @overload
     def __or__(self: Stream[Mapping[str, object]], other: Batching, /) -> Stream[Batch]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]

@@ -1,4 +1,4 @@
-"""Streams for torch: `to_torch` makes an IterableDataset of a stream.
+"""Streams for torch: `TorchStream`, the IterableDataset that `to_torch` makes of a stream.
 
 What a DataLoader wants of a dataset in its several processes is told here; what a stream can do without torch is not.
 """
@@ -8,26 +8,25 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import chain
 from multiprocessing import parent_process
 from multiprocessing.context import get_spawning_popen
 from types import FrameType
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar
 
 import attrs
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from streamwds.context import Context
-from streamwds.errors import CompositionError, DistributionError, DoubleBatchWarning
-from streamwds.stage import Maker, Stage, Stream
+from streamwds.errors import DistributionError, DoubleBatchWarning
+from streamwds.stage import Stream
 from streamwds.stages.batching import Batched, Unbatched
 from streamwds.steps import FunctionStep
 
-__all__ = ["TorchStream", "to_torch"]
+__all__ = ["TorchStream"]
 
-A = TypeVar("A")
 B = TypeVar("B", covariant=True)
 
 _EPOCH, _WARNED = 0, 1  # the numbers that a dataset shares with its DataLoader workers
@@ -126,34 +125,6 @@ class TorchStream(IterableDataset[B], Generic[B]):
 
     def __repr__(self) -> str:
         return f"to_torch({self.stream!r})"
-
-
-@overload
-def to_torch(pipeline: Stream[B]) -> TorchStream[B]: ...
-@overload
-def to_torch(pipeline: Stage[A, B], source: Iterable[A]) -> TorchStream[B]: ...
-def to_torch(pipeline: Any, source: Any = None) -> TorchStream[Any]:
-    """A stream, or a stage and its source, as a torch `IterableDataset`.
-
-    In a DataLoader with several workers the pipeline needs `split_by_worker`, and with several ranks `split_by_node`:
-    else it is refused (`DistributionError`) when iteration starts. A stream that makes its own batches wants
-    `batch_size=None`. Random stages read as epoch 0 until `set_epoch` is called, as with torch's DistributedSampler.
-
-    >>> dataset = to_torch(range(8) | split_by_worker | batched(2))
-    >>> from torch.utils.data import DataLoader
-    >>> list(DataLoader(dataset, batch_size=None))
-    [[0, 1], [2, 3], [4, 5], [6, 7]]
-    """
-    if isinstance(pipeline, Stage) and source is not None:
-        return TorchStream(pipeline(source))
-    if isinstance(pipeline, Stream) and source is None:
-        return TorchStream(pipeline)
-    if isinstance(pipeline, Maker):
-        raise pipeline.bare()
-    raise CompositionError(
-        f"to_torch takes a stream, or a stage and its source: not {type(pipeline).__name__}"
-        f"{'' if source is None else f' and {type(source).__name__}'}"
-    )
 
 
 def _share(numbers: torch.Tensor) -> torch.Tensor:

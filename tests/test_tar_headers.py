@@ -42,9 +42,7 @@ def test_sizes_are_read_as_stdlib_writes_them(value: int) -> None:
     assert number(info.tobuf(tarfile.GNU_FORMAT)[124:136]) == value
 
 
-@pytest.mark.parametrize(
-    "field", [b"8", b"-1", b"+7", b"0x10", b"1_0", b"1 2", b"1\t2", b"7a7", b"\x7f", b"1\xc3"]
-)
+@pytest.mark.parametrize("field", [b"8", b"-1", b"+7", b"0x10", b"1_0", b"1 2", b"1\t2", b"7a7", b"\x7f", b"1\xc3"])
 def test_what_is_no_number_is_an_error(field: bytes) -> None:
     with pytest.raises(HeaderError, match="number"):
         number(field.ljust(12))

@@ -15,9 +15,12 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import pytest
+
+from streamwds import Batch, Stage, batched, shuffle, take, tarsamples, unbatched
+from streamwds.stage import Batching, Same, Unbatching
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -297,3 +300,28 @@ def test_the_checkers_verdicts(
                 wrong.append(f"accepts {name}:{number}: {line.text.strip()}")
     assert not wrong, f"{len(wrong)} lines\n" + "\n".join(wrong[:50])
     assert not found or all(name not in files for name, _ in found), found
+
+
+@pytest.mark.parametrize(
+    ("join", "kind"),
+    [
+        (shuffle(3) | take(2), Same),
+        (shuffle(3) | batched(2), Batching),
+        (shuffle(3) | unbatched, Unbatching),
+        (batched(2) | shuffle(3), Batching),
+        (batched(2) | unbatched, Same),
+        (batched(2) | batched(2), Stage),
+        (unbatched | shuffle(3), Unbatching),
+        (unbatched | batched(2), Stage),
+        (tarsamples | shuffle(3), Stage),
+    ],
+    ids=repr,
+)
+def test_joins_are_of_the_kind_that_their_types_say(join: Stage[Any, Any], kind: type[Stage[Any, Any]]) -> None:
+    assert type(join) is kind
+
+
+def test_a_batch_is_a_batch() -> None:
+    (batch,) = [{"__key__": "a", "cls": 1}] | batched(2)
+    assert type(batch) is Batch
+    assert isinstance(batch, dict)
