@@ -206,7 +206,7 @@ def _sample_files(key: str) -> st.SearchStrategy[Files]:
     return fields.flatmap(lambda names: st.tuples(*(_file(f"{key}.{name}") for name in sorted(names))))
 
 
-_keys = st.lists(st.sampled_from(["a", "b", "c/d", "e", "f.dir/g", "0001", "ü"]), unique=True, max_size=5)
+_keys = st.lists(st.sampled_from(["a", "b", "c/d", "e", "f.dir/g", "0001", "ü"]), unique=True, min_size=1, max_size=6)
 _any_names = [
     "a.txt",
     "a.cls",
@@ -226,12 +226,17 @@ def shard_specs(draw: st.DrawFn, *, whole: bool = False) -> ShardSpec:
     """Shards: samples or files of any names, plain or compressed, and unless `whole` at times cut somewhere."""
     suffix = draw(st.sampled_from([".tar", ".tar", ".tar", ".tar.gz"]))
     if whole or draw(st.integers(0, 4)):
-        spec = ShardSpec(tuple(file for key in draw(_keys) for file in draw(_sample_files(key))), suffix)
+        spec = ShardSpec(
+            tuple(
+                file for key in (draw(_keys) if draw(st.integers(0, 9)) else []) for file in draw(_sample_files(key))
+            ),
+            suffix,
+        )
     else:
         spec = ShardSpec(
             tuple(draw(st.lists(st.sampled_from(_any_names).flatmap(_file), max_size=8))), suffix, odd=True
         )
-    if whole or draw(st.integers(0, 3)):
+    if whole or draw(st.integers(0, 5)):
         return spec
     size = Path(written(spec)).stat().st_size
     return attrs.evolve(spec, left=draw(st.integers(0, size)))
@@ -267,26 +272,32 @@ def samples(*, regular: bool = False) -> st.SearchStrategy[list[wds.Sample]]:
         "npy": st.integers(0, 2).map(np.arange),
     }
     sample = st.fixed_dictionaries(fields) if regular else st.fixed_dictionaries({}, optional=fields)
-    numbered = st.lists(sample, max_size=10).map(lambda found: [{"__key__": f"{n}", **s} for n, s in enumerate(found)])
+    numbered = st.lists(sample, max_size=12).map(lambda found: [{"__key__": f"{n}", **s} for n, s in enumerate(found)])
     return numbered
 
 
+_counts = st.sampled_from([0, *range(1, 40)])
 _numbers: st.SearchStrategy[Any] = st.one_of(
-    st.integers(0, 14).map(range),
-    st.lists(st.integers(-9, 99), max_size=14),
+    _counts.map(range),
+    _counts.flatmap(lambda n: st.lists(st.integers(-9, 99), min_size=n, max_size=n)),
     st.lists(st.integers(-9, 99), max_size=6).map(tuple),
-    st.integers(0, 14).map(Again),
+    _counts.map(Again),
 )
 _missing = st.just(str(FOLDER / "missing.tar"))
 
 
+def _mostly(usual: st.SearchStrategy[Any], seldom: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """The seldom once in twelve times."""
+    return st.sampled_from(range(12)).flatmap(lambda n: seldom if n == 11 else usual)
+
+
 def _paths(*, whole: bool) -> st.SearchStrategy[list[str]]:
     path = shard_specs(whole=whole).map(written)
-    return st.lists(path if whole else st.one_of(path, path, path, path, path, _missing), max_size=4)
+    return _mostly(st.lists(path if whole else _mostly(path, _missing), min_size=1, max_size=4), st.just([]))
 
 
 def sources(
-    *, whole: bool = False, kinds: Iterable[str] = ("number", "sample", "url")
+    *, whole: bool = False, kinds: Iterable[str] = ("number", "sample", "url", "url")
 ) -> st.SearchStrategy[tuple[Any, str]]:
     """What stands at the left of a pipe, and the kind of its items."""
     paths = _paths(whole=whole)
@@ -295,7 +306,7 @@ def sources(
         "sample": samples() | samples(regular=True),
         "url": paths | paths.filter(bool).map(lambda urls: wds.urls(urls)),
     }
-    return st.one_of([found[kind].map(lambda source, kind=kind: (source, kind)) for kind in kinds])  # type: ignore[misc]
+    return st.sampled_from(list(kinds)).flatmap(lambda kind: _to(kind, found[kind]))
 
 
 # ---- stages
@@ -311,15 +322,11 @@ _handlers = st.sampled_from(
         wds.warn_and_stop,
     ]
 )
-_sizes = st.integers(1, 7)
+_sizes = st.sampled_from([1, 2, 2, 3, 4, 7])
 _seeds = st.integers(-2, 2)
 _eofs = st.sampled_from(["strict", "lenient"])
 
 Drawn: TypeAlias = st.SearchStrategy[tuple[wds.Stage[Any, Any], str]]
-
-
-def _to(kind: str, made: st.SearchStrategy[Any]) -> Drawn:
-    return made.map(lambda stage: (stage, kind))
 
 
 def _batch_of(kind: str) -> str:
@@ -328,11 +335,12 @@ def _batch_of(kind: str) -> str:
     )
 
 
-def _batching(kind: str) -> Iterator[Drawn]:
-    options = {"partial": st.booleans(), "handler": _handlers}
-    yield _to(_batch_of(kind), st.builds(wds.batched, _sizes, **options))
-    yield _to(
-        "list of " + kind, st.builds(wds.batched, _sizes, collate=st.sampled_from([list, sorted_by_name]), **options)
+def _batching(kind: str) -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
+    options = {"partial": st.sampled_from([True, True, True, False]), "handler": _handlers}
+    yield (_batch_of(kind), st.builds(wds.batched, _sizes, **options))
+    yield (
+        "list of " + kind,
+        st.builds(wds.batched, _sizes, collate=st.sampled_from([list, sorted_by_name]), **options),
     )
 
 
@@ -340,55 +348,76 @@ def sorted_by_name(items: list[Any]) -> list[Any]:
     return sorted(items, key=name_of)
 
 
-def _after(kind: str) -> Iterator[Drawn]:
+def _after(kind: str) -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
     """The stages that can come after items of a kind, each with the kind of the items that come out."""
-    yield _to(kind, st.just(wds.identity))
-    yield _to(kind, st.builds(wds.take, st.integers(0, 12)))
-    yield _to(kind, st.builds(wds.shuffle, _sizes, initial=st.none() | _sizes, seed=_seeds))
-    yield _to(kind, st.builds(wds.shuffle, _sizes, initial=st.none() | _sizes, seed=_seeds))
-    yield _to(kind, st.builds(wds.select, st.sampled_from([wanted, functools.partial(wanted)]), handler=_handlers))
-    yield _to(kind, st.builds(wds.map, st.sampled_from([same, sometimes_fails]), handler=_handlers))
-    yield _to(kind, st.sampled_from([wds.split_by_node, wds.split_by_worker, wds.everywhere]))
-    yield _to(kind, st.sampled_from([thinned, thinned(below=30)]))
-    yield _to("list of " + kind, st.just(in_runs))
+    yield (kind, st.just(wds.identity))
+    yield (kind, st.builds(wds.take, st.sampled_from(range(16))))
+    yield (kind, st.builds(wds.shuffle, _sizes, initial=st.none() | _sizes, seed=_seeds))
+    yield (kind, st.builds(wds.shuffle, _sizes, initial=st.none() | _sizes, seed=_seeds))
+    yield (kind, st.builds(wds.select, st.sampled_from([wanted, functools.partial(wanted)]), handler=_handlers))
+    yield (kind, st.builds(wds.map, st.sampled_from([same, sometimes_fails]), handler=_handlers))
+    yield (kind, st.sampled_from([wds.split_by_node, wds.split_by_worker, wds.everywhere]))
+    yield (kind, st.sampled_from([thinned, thinned(below=30)]))
+    yield ("list of " + kind, st.just(in_runs))
     yield from _batching(kind)
     if kind == "number":
-        yield _to(
+        yield (
             kind,
             st.builds(wds.map, st.sampled_from([functools.partial(add, more=1), abs, Scale(3), Scale(3).__call__])),
         )
-        yield _to("sample", st.just(wds.map(as_sample)))
+        yield ("sample", st.just(wds.map(as_sample)))
     elif kind == "sample":
-        yield _to(kind, st.builds(wds.decode, st.sampled_from([None, "rgb8", "pil"]), handler=_handlers))
-        yield _to(kind, st.just(wds.map(functools.partial(numbered, field="n"))))
+        yield (kind, st.builds(wds.decode, st.sampled_from([None, "rgb8", "pil"]), handler=_handlers))
+        yield (kind, st.just(wds.map(functools.partial(numbered, field="n"))))
         fields = st.sampled_from([("__key__", "txt"), ("__key__", "cls;txt", "npy"), ("__key__",)])
-        yield _to("tuple", st.builds(lambda names, handler: wds.to_tuple(*names, handler=handler), fields, _handlers))
-        yield _to("number", st.just(wds.map(len)))
-        yield _to("field", st.just(wds.map(operator.itemgetter("__key__"))))
+        yield ("tuple", st.builds(lambda names, handler: wds.to_tuple(*names, handler=handler), fields, _handlers))
+        yield ("number", st.just(wds.map(len)))
+        yield ("field", st.just(wds.map(operator.itemgetter("__key__"))))
     elif kind == "url":
-        for _ in range(4):  # (else most pipelines of URLs would never open one)
-            yield _to("sample", st.builds(wds.tarsamples, eof=_eofs, handler=_handlers))
-            yield _to("shard", st.just(wds.open_shards) | st.builds(wds.open_shards, handler=_handlers))
+        yield ("sample", st.just(wds.tarsamples) | st.builds(wds.tarsamples, eof=_eofs, handler=_handlers))
+        yield ("shard", st.just(wds.open_shards) | st.builds(wds.open_shards, handler=_handlers))
     elif kind == "shard":
-        for _ in range(8):
-            yield _to("member", st.builds(wds.tarfiles, eof=_eofs, handler=_handlers))
+        yield ("member", st.just(wds.tarfiles) | st.builds(wds.tarfiles, eof=_eofs, handler=_handlers))
     elif kind == "member":
-        for _ in range(8):
-            yield _to("sample", st.just(wds.group_by_keys) | st.builds(wds.group_by_keys, handler=_handlers))
+        yield ("sample", st.just(wds.group_by_keys) | st.builds(wds.group_by_keys, handler=_handlers))
     elif kind.startswith(("list of ", "columns of ")):
         inner = kind.partition(" of ")[2]
         for _ in range(4):
-            yield _to(inner, st.just(wds.unbatched) | st.builds(wds.unbatched, handler=_handlers))
+            yield (inner, st.just(wds.unbatched) | st.builds(wds.unbatched, handler=_handlers))
+
+
+def _to(kind: str, made: st.SearchStrategy[Any]) -> Drawn:
+    return made.map(lambda stage: (stage, kind))
 
 
 @functools.cache
 def _stage_after(kind: str) -> Drawn:
-    return st.one_of(*_after(kind))
+    return st.one_of([_to(after, made) for after, made in _after(kind)])
+
+
+@functools.cache
+def _step_to(before: str, after: str) -> st.SearchStrategy[wds.Stage[Any, Any]]:
+    """A stage that leads from one kind to another."""
+    return st.one_of([made for kind, made in _after(before) if kind == after])
+
+
+@st.composite
+def _reading(draw: st.DrawFn) -> list[wds.Stage[Any, Any]]:
+    """From URLs to samples, by one stage or by its three parts, and with something in between at times."""
+    way = draw(st.sampled_from([("url", "sample"), ("url", "shard", "member", "sample")]))
+    found: list[wds.Stage[Any, Any]] = []
+    for before, after in zip(way, way[1:]):
+        if draw(st.integers(0, 3)) == 0:
+            found.append(draw(_step_to(before, before)))
+        found.append(draw(_step_to(before, after)))
+    return found
 
 
 @st.composite
 def _chains(draw: st.DrawFn, kind: str, most: int) -> tuple[wds.Stage[Any, Any], ...]:
     found: list[wds.Stage[Any, Any]] = []
+    if kind == "url" and draw(st.integers(0, 9)):  # (else most pipelines of URLs would never open one)
+        found, kind = draw(_reading()), "sample"
     for _ in range(draw(st.integers(0, most))):
         stage, kind = draw(_stage_after(kind))
         found.append(stage)
@@ -411,7 +440,7 @@ def contexts(*, several: bool) -> st.SearchStrategy[dict[str, int]]:
     alone = st.fixed_dictionaries({}, optional={"seed": st.integers(-1, 3), "epoch": st.integers(0, 3)})
     if not several:
         return alone
-    counts = st.tuples(st.integers(1, 3), st.integers(1, 3))
+    counts = st.sampled_from([(1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (1, 3)])
 
     def ranks(count: tuple[int, int]) -> st.SearchStrategy[dict[str, int]]:
         rank, worker = st.integers(0, count[0] - 1), st.integers(0, count[1] - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import os
@@ -9,9 +10,10 @@ import random
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
@@ -19,10 +21,12 @@ from hypothesis import strategies as st
 
 from streamwds import TarWriter, tarsamples
 from streamwds.errors import DuplicateFieldError, WriteError
+from streamwds.tar.buffers import Buffer
 from streamwds.testing import check_resume
 from tests.archives import (
     END,
     Sample,
+    at_most,
     entries,
     expected,
     gnu,
@@ -384,6 +388,27 @@ def test_the_reader_agrees_with_a_slow_one(seed: int) -> None:
     samples, errors = read_on(shards(data, most=most))
     assert samples == certain
     assert sum(not isinstance(error, DuplicateFieldError) for error in errors) == damaged
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=5000 if DEEP else 60, suppress_health_check=[HealthCheck.too_slow])
+def test_the_size_of_the_readers_buffer_does_not_matter(seed: int) -> None:
+    r = Random(seed)
+    data = nearly_regular(r)
+    capacity = 1024 * r.choice([1, 2, 3, 10, 64, 500])
+
+    @contextlib.contextmanager
+    def small() -> Iterator[Buffer]:
+        yield Buffer(capacity)
+
+    certain, damaged = expected(data)
+    patches = {"CAPACITY": capacity, "FIRST": min(capacity, 512 * r.randint(1, 9)), "borrowed": small}
+    with mock.patch.multiple("streamwds.tar.reading", **patches), at_most(60):
+        samples, errors = read_on(shards(data, most=r.choice([None, 1_000])))
+        assert samples == certain
+        assert sum(not isinstance(error, DuplicateFieldError) for error in errors) == damaged
+        if not errors and samples:
+            assert check_resume(shards(data) | tarsamples, places=[r.randrange(len(samples))]) == 1
 
 
 @given(seed=st.integers(0, 2**32))

@@ -227,7 +227,9 @@ class Stream(Generic[B]):
     def __or__(self, other: type[frozenset[Any]], /) -> frozenset[B]: ...
     @overload
     def __or__(self, other: type[tuple[Any, ...]], /) -> tuple[B, ...]: ...
-    @overload  # (through Into, a wrong annotation of what comes out would pick the overload that suits it)
+    # (batched through Into: a wrong annotation of what comes out would pick the overload that suits it. `object`, not
+    # Any, in what self is: else pyright finds them ambiguous)
+    @overload
     def __or__(self: Stream[Never], other: Batching, /) -> Stream[Any]: ...
     @overload
     def __or__(self: Stream[Mapping[str, object]], other: Batching, /) -> Stream[Batch]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]

@@ -357,11 +357,9 @@ class Items(Source):
         if not isinstance(other, Items):
             return NotImplemented
         a, b = self.iterable, other.iterable
-        if a is b or type(a) is not type(b) or not isinstance(a, (list, tuple, range, set, dict)):
-            return a is b
         try:
-            return bool(a == b)
-        except ValueError:  # of arrays, which don't compare to one answer
+            return a is b or (type(a) is type(b) and (a == b) is True)
+        except ValueError:  # (arrays among the items: they don't say whether they are equal)
             return False
 
     def __hash__(self) -> int:

@@ -21,12 +21,14 @@ class Torn(Exception):  # noqa: N818  (not an error: who read the shard has deal
         self.member = member
 
 
-def grouped(members: Iterable[tuple[str, bytes, int, At]], url: str, guard: Guard) -> Iterator[tuple[Sample, At]]:
+def grouped(
+    members: Iterable[tuple[str, bytes, int, At]], url: str, guard: Guard
+) -> Iterator[tuple[Sample | None, At]]:
     """Samples of one shard, each with the position behind its last member, from members (name, data, offset, behind).
 
     A sample is given out when the next one begins or the members end well. If they end in an error, the last is
     dropped, for nobody knows whether it was whole; but where a member is cut, its header is there and tells whether the
-    next sample had begun. A sample that has a field twice goes to the handler as a whole.
+    next sample had begun. A sample that has a field twice goes to the handler as a whole; if that goes on, None comes in its place.
     """
     key: str | None = None
     sample: Sample = {}
@@ -41,9 +43,9 @@ def grouped(members: Iterable[tuple[str, bytes, int, At]], url: str, guard: Guar
                     if key is not None:
                         if twice is None:
                             guard.seen += 1
-                            yield sample, behind
                         elif not guard(twice):
                             return
+                        yield (sample if twice is None else None), behind
                     key = parts[0]
                     sample = {"__key__": key, "__url__": url}
                     twice = None
@@ -65,8 +67,8 @@ def grouped(members: Iterable[tuple[str, bytes, int, At]], url: str, guard: Guar
     if key is not None:
         if twice is None:
             guard.seen += 1
-            yield sample, behind
         elif not guard(twice):
             return
+        yield (sample if twice is None else None), behind
     if damage is not None:
         raise damage

@@ -6,7 +6,6 @@ a place; who reads the archive adds url and offset.
 
 from __future__ import annotations
 
-import re
 import zlib
 
 import attrs
@@ -14,7 +13,7 @@ import attrs
 from streamwds.errors import HeaderError
 from streamwds.memo import Memo
 
-__all__ = ["BLOCK", "ZERO_BLOCK", "Header", "checksum_holds", "number", "padded", "parse", "pax_records", "tells", "text"]
+__all__ = ["BLOCK", "ZERO_BLOCK", "Header", "checksum_holds", "number", "padded", "parse", "pax_records", "text"]
 
 BLOCK = 512
 ZERO_BLOCK = bytes(BLOCK)
@@ -102,18 +101,6 @@ def parse(header: bytes) -> Header:
 
 
 _SIZES: Memo[bytes, int] = Memo(number)
-
-
-def tells(data: bytes) -> bool:
-    """Whether a pax header may say what a member is called or how large it is. One that doesn't need not even make sense.
-
-    >>> tells(b"11 path=ab\n"), tells(b"20 mtime=1700000000\n")
-    (True, False)
-    """
-    return _TELLING.search(data) is not None
-
-
-_TELLING = re.compile(rb"(?:path|size)=|GNU\.sparse")
 
 
 def pax_records(data: bytes) -> dict[bytes, bytes]:

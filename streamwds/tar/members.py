@@ -12,7 +12,7 @@ from streamwds.handlers import Handler, reraise_exception
 from streamwds.shards.opening import Shard, shard_of
 from streamwds.stage import ready
 from streamwds.steps import At, Pair, Run, Step, Upstream, option
-from streamwds.tar.headers import BLOCK, ZERO_BLOCK, Header, checksum_holds, padded, parse, pax_records, tells, text
+from streamwds.tar.headers import BLOCK, ZERO_BLOCK, Header, checksum_holds, padded, parse, pax_records, text
 from streamwds.tar.stream import ShardBytes, shard_bytes
 
 __all__ = ["Member", "TarFiles", "check_eof", "tarfiles", "walk"]
@@ -97,7 +97,7 @@ def _extend(source: ShardBytes, header: Header, extensions: dict[bytes, bytes], 
             raise TruncatedError("the shard ends within a header", url=source.url, offset=at)
         data = data[: header.size]
         try:
-            records = pax_records(data) if header.kind in b"xgX" and tells(data) else {}
+            records = pax_records(data) if header.kind in b"xgX" else {}
         except HeaderError as error:
             raise HeaderError(error.message, url=source.url, offset=at) from None
         if header.kind == ord("g"):

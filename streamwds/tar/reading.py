@@ -137,7 +137,8 @@ class _Walker:
         try:
             for sample, end in grouped(members, source.url, self.guard):
                 self.end = end
-                yield sample, (end, self.start)
+                if sample is not None:
+                    yield sample, (end, self.start)
         except _More:
             return
         except StreamwdsError as error:

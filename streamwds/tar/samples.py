@@ -48,7 +48,8 @@ class GroupByKeys(Step[Member, Sample]):
         for _, pairs in groupby(upstream(at), _ShardCount()):
             first, whole = peek(pairs)
             try:
-                yield from grouped(_untorn(whole), first[0].url, guard)
+                samples = grouped(_untorn(whole), first[0].url, guard)
+                yield from (pair for pair in samples if pair[0] is not None)
             except Torn:
                 continue
             if guard.ended:

@@ -21,7 +21,7 @@ from streamwds.memo import Memo
 from streamwds.stage import Sample
 from streamwds.tar.buffers import Buffer
 from streamwds.tar.headers import BLOCK, padded, pax_records, text
-from streamwds.tar.names import is_meta
+from streamwds.tar.names import is_meta, split_name
 from streamwds.tar.scan import Headers, fold, headers
 
 __all__ = ["Stretch", "stretch"]
@@ -76,14 +76,16 @@ def _regular(
     m = count * k
     names = np.ascontiguousarray(found.words[:m, :NAME_WORDS]).reshape(count, k, NAME_WORDS)
     joined = _equal_width_keys(names, key, folder) or _other_keys(found, m, extensions, key, folder)
-    if joined is None or joined[:2] == b"__" or b"\n__" in joined:
-        return None
+    if joined is None or joined[:2] == b"__" or b"\n__" in joined or b"/\n" in joined:
+        return None  # metadata, or a name without a key
     if joined.count(b".") != count * key.count(b"."):
         return None  # a dot in a key's last part: it would be cut there
     following = int(found.at[m]) * BLOCK
     last_key = joined[joined.rfind(b"\n", 0, -1) + 1 : -1]
-    if buffer.bytes[following : following + NAME].startswith(last_key + b"."):
-        return None  # the next member still belongs to the last sample
+    after = text(buffer.bytes[following : following + NAME].partition(b"\0")[0])
+    parts = None if is_meta(after) else split_name(after)
+    if parts is None or parts[0] == text(last_key):
+        return None  # the next member still belongs to the last sample, or one after it may
     keys = text(joined).split("\n")
     if len(keys) != count + 1 or any(map(operator.eq, keys, islice(keys, 1, None))):
         return None
@@ -215,6 +217,8 @@ def _irregular(
         if kind == REGULAR_FILE:
             if longer is not None:
                 name = longer
+            if b"\0" in name:
+                return None
             slash = name.rfind(b"/") + 1
             dot = name.find(b".", slash)
             if dot > slash and not (name[:2] == b"__" and is_meta(text(name))):
@@ -225,7 +229,7 @@ def _irregular(
                     key, begin = name[:dot], member
                     sample = {"__key__": text(key), "__url__": url}
                 field = _FIELDS[name[dot + 1 :]]
-                if field in sample or b"\0" in name:
+                if field in sample:
                     return None
                 if wanted is None or wanted(field):
                     sample[field] = memory[start + BLOCK : start + BLOCK + size]
@@ -258,6 +262,6 @@ def _path(data: bytes) -> bytes | None:
         records = pax_records(data)
     except HeaderError:
         return None
-    if b"size" in records or any(name.startswith(b"GNU.sparse") for name in records):
+    if b"size" in records or records.get(b"path") == b"" or any(name.startswith(b"GNU.sparse") for name in records):
         return None
     return records.get(b"path", b"")
