@@ -28,7 +28,7 @@ test: $(ready)
 
 # the laws, on many times as many random cases
 deep: $(ready)
-	STREAMWDS_PROFILE=deep $(bin)/pytest -n 2 properties $(PYTEST)
+	STREAMWDS_PROFILE=deep $(bin)/pytest -n 2 tests properties $(PYTEST)
 
 bench: $(ready)
 	$(bin)/python -m benchmarks

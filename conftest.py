@@ -22,7 +22,7 @@ SHARED = Path(__file__).parent.parent / "shared"
 
 # Shared machines are slow at times, so no example has a deadline.
 settings.register_profile("quick", deadline=None)
-settings.register_profile("deep", deadline=None, max_examples=5_000)
+settings.register_profile("deep", deadline=None, max_examples=1_000)
 settings.load_profile(os.environ.get("STREAMWDS_PROFILE", "quick"))
 
 

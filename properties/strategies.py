@@ -17,6 +17,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -406,7 +407,7 @@ def _reading(draw: st.DrawFn) -> list[wds.Stage[Any, Any]]:
     """From URLs to samples, by one stage or by its three parts, and with something in between at times."""
     way = draw(st.sampled_from([("url", "sample"), ("url", "shard", "member", "sample")]))
     found: list[wds.Stage[Any, Any]] = []
-    for before, after in zip(way, way[1:]):
+    for before, after in pairwise(way):
         if draw(st.integers(0, 3)) == 0:
             found.append(draw(_step_to(before, before)))
         found.append(draw(_step_to(before, after)))

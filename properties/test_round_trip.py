@@ -402,7 +402,7 @@ def test_the_size_of_the_readers_buffer_does_not_matter(seed: int) -> None:
         yield Buffer(capacity)
 
     certain, damaged = expected(data)
-    patches = {"CAPACITY": capacity, "FIRST": min(capacity, 512 * r.randint(1, 9)), "borrowed": small}
+    patches: dict[str, Any] = {"CAPACITY": capacity, "FIRST": min(capacity, 512 * r.randint(1, 9)), "borrowed": small}
     with mock.patch.multiple("streamwds.tar.reading", **patches), at_most(60):
         samples, errors = read_on(shards(data, most=r.choice([None, 1_000])))
         assert samples == certain

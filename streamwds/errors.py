@@ -5,7 +5,8 @@ Only classes live here, so that any module may import them.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 __all__ = [
     "CollateError",
@@ -29,6 +30,8 @@ __all__ = [
     "TruncatedError",
     "WriteError",
 ]
+
+E = TypeVar("E", bound="StreamwdsError")
 
 
 class StreamwdsError(Exception):
@@ -59,6 +62,23 @@ class StreamwdsError(Exception):
         self.field = field
         self.skipped = 0
         self.seen = 0
+
+    @classmethod
+    def about(cls: type[E], item: object, message: str, *, field: object = None) -> E:
+        """The error about a sample, whose url and key it takes; of a batch it takes those of all samples.
+
+        >>> print(StreamwdsError.about({"__url__": ["a.tar", "a.tar"], "__key__": ["1", "2"]}, "not this batch"))
+        a.tar, key '1, 2': not this batch
+        """
+        found: dict[str, str] = {}
+        for name in ("url", "key"):
+            value: Any = item.get(f"__{name}__") if isinstance(item, Mapping) else None
+            if isinstance(value, (list, tuple)):
+                value = ", ".join(dict.fromkeys(map(str, value)))
+            if isinstance(value, str):
+                found[name] = value
+        key, url = found.get("key"), found.get("url")
+        return cls(message, url=url, key=key, field=None if field is None else str(field))
 
     def __str__(self) -> str:
         where = [

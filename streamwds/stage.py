@@ -120,6 +120,12 @@ def _fixed(values: Mapping[str, int]) -> Mapping[str, int]:
     return FrozenMapping(values)
 
 
+def _enveloped(head: dict[str, Any], pairs: Iterator[tuple[Any, Any]]) -> Iterator[tuple[Any, Position]]:
+    for item, at in pairs:
+        yield item, (head, at)
+        del item  # (before the next is asked for, so that an item lives no longer than its consumer wants)
+
+
 def _tuples(position: Any) -> Any:
     """The position with its lists as tuples: as it was before it went through JSON."""
     return tuple(map(_tuples, position)) if isinstance(position, (list, tuple)) else position
@@ -163,7 +169,7 @@ class Stream(Generic[B]):
         self.source.check_replays()
         run = self._run()
         head = positions.head(run.context, self.source, self.steps)
-        return ((item, (head, at)) for item, at in self._pairs(run))
+        return _enveloped(head, self._pairs(run))
 
     def at(self, position: Position, *, force: bool = False) -> Stream[B]:
         """The same stream from a position on: the very next item comes first.

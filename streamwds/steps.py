@@ -427,7 +427,7 @@ def _bridge(have: str, want: str) -> str | None:
 
 def _accepts(step: Step[Any, Any], kind: str | None) -> bool:
     if step.takes == "list":
-        return kind is None or kind in ("Batch", "dict", "list", "tuple") or kind.startswith("list[")
+        return kind is None or kind in ("dict", "list", "tuple") or kind.startswith(("Batch", "list["))
     return fits(kind, step.takes)
 
 

@@ -1,54 +1,129 @@
-"""The values of random draws are pinned: changing them would change everybody's orders."""
+"""The random draws, pinned: a change of any value here would change the order of everybody's training."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from hashlib import blake2b
+from itertools import islice
+from typing import Any
+
+import numpy as np
 import pytest
 
-from streamwds import draws, everywhere, shuffle
+from streamwds import Context, draws, everywhere, shuffle
 
+Key = draws.Key
 
-def test_the_raw_words_of_a_key() -> None:
-    assert draws.raw((0, "shuffle", 0, 0, 0), 4).tolist() == [
-        4877900199249265931,
-        9503791538883238043,
-        11502741940160549957,
-        2775057915353981790,
-    ]
-    assert draws.raw((7, "mix", -1, 3, 12, 1, 2), 2).tolist() == [5953422913124788510, 676280985582421148]
-    assert draws.raw((0,), 0).tolist() == []
-
-
-def test_a_permutation() -> None:
-    assert draws.permutation((0, "shuffle", 0, 0, 0), 10) == [3, 5, 0, 8, 1, 2, 4, 7, 6, 9]
-
-
-ORDERS: list[tuple[dict[str, int], list[int]]] = [
-    ({}, [0, 1, 5, 4, 2, 3, 13, 8, 7, 9, 11, 10, 12, 6, 20, 19, 14, 17, 15, 16, 18, 21, 23, 22]),
-    ({"epoch": 1}, [1, 0, 3, 4, 2, 5, 9, 10, 6, 12, 11, 8, 7, 13, 20, 17, 16, 14, 18, 15, 19, 21, 22, 23]),
-    ({"seed": 1}, [1, 0, 2, 3, 5, 4, 13, 12, 8, 6, 9, 11, 10, 7, 17, 19, 16, 21, 15, 18, 20, 14, 23, 22]),
+RAW: list[tuple[Key, list[int]]] = [
     (
-        {"rank": 1, "world_size": 2},
-        [0, 1, 5, 3, 4, 2, 6, 8, 13, 9, 12, 11, 7, 10, 20, 17, 21, 14, 19, 15, 18, 16, 23, 22],
+        (0, "shuffle", 0, 0, 0, 0, 0),
+        [10839611287921232258, 17131191865298884230, 9334553013166511168, 15484653564992196552, 13491742020220989228],
     ),
     (
-        {"worker": 1, "workers": 2},
-        [1, 0, 4, 5, 2, 3, 7, 10, 6, 12, 13, 9, 8, 11, 18, 20, 17, 16, 19, 14, 21, 15, 23, 22],
+        (0, "shuffle", 0, 0, 1, 0, 0),
+        [11489475823684143978, 14305518962702149463, 9507416388369021030, 2474008664295852234, 11534902756005198562],
+    ),
+    (
+        (-7, "shuffle", 2**70, 3, 0, 1, 2),
+        [14210059149953127365, 18104170420193579303, 3333483358210917156, 8601168954797384601, 13183105370172313549],
+    ),
+    (
+        (0,),
+        [9524589978566994696, 12916927355362072896, 1577484857221288104, 15447904825912408737, 15043171054641738064],
+    ),
+    (
+        ("ü",),
+        [2596824848196660061, 10978732293305871304, 18206946383018506290, 2193484430276917378, 4377319997940317430],
     ),
 ]
 
 
-@pytest.mark.parametrize(("fixed", "order"), ORDERS)
-def test_the_order_of_shuffle(fixed: dict[str, int], order: list[int]) -> None:
-    assert list((range(24) | everywhere | shuffle(8, initial=2)).within(**fixed)) == order
+@pytest.mark.parametrize(("key", "words"), RAW)
+def test_raw_words(key: Key, words: list[int]) -> None:
+    found = draws.raw(key, 5)
+    assert found.dtype == np.uint64
+    assert found.tolist() == words
+    assert draws.raw(key, 2).tolist() == words[:2]
+    assert draws.raw(key, 0).tolist() == []
 
 
-def test_the_order_of_shuffle_with_a_seed_of_its_own() -> None:
-    order = [1, 0, 5, 2, 4, 3, 10, 8, 7, 13, 9, 12, 11, 6, 20, 14, 16, 19, 15, 18, 17, 21, 23, 22]
-    assert list(range(24) | shuffle(8, initial=2, seed=5)) == order
+def philox(key: Key) -> Iterator[int]:
+    """The words of a key by the definition: Philox 4x64-10 (Salmon et al., SC 2011), keyed by blake2b of its JSON."""
+    mask = 2**64 - 1
+    digest = blake2b(json.dumps(key).encode(), digest_size=16, person=b"streamwds").digest()
+    counter = 1
+    while True:
+        a, b, c, d = counter & mask, counter >> 64, 0, 0
+        k0, k1 = int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
+        for _ in range(10):
+            left, right = a * 0xD2E7470EE14C6C93, c * 0xCA5A826395121157
+            a, b, c, d = (right >> 64) ^ b ^ k0, right & mask, (left >> 64) ^ d ^ k1, left & mask
+            k0, k1 = (k0 + 0x9E3779B97F4A7C15) & mask, (k1 + 0xBB67AE8584CAA73B) & mask
+        yield from (a, b, c, d)
+        counter += 1
 
 
-def test_a_seed_of_none_is_drawn_once_and_shown() -> None:
-    stage = shuffle(10, seed=None)
-    assert "seed=" in repr(stage)
-    assert list(range(30) | stage) == list(range(30) | stage)
-    assert repr(shuffle(10, seed=None)) != repr(stage)
+@pytest.mark.parametrize("key", [key for key, _ in RAW])
+def test_raw_words_are_those_of_the_definition(key: Key) -> None:
+    assert draws.raw(key, 50).tolist() == list(islice(philox(key), 50))
+
+
+@pytest.mark.parametrize(
+    ("key", "order"),
+    [
+        ((0, "shuffle", 0, 0, 0, 0, 0), [6, 5, 8, 9, 2, 0, 7, 4, 3, 1]),
+        ((0, "shuffle", 0, 0, 1, 0, 0), [3, 9, 7, 8, 2, 5, 0, 4, 6, 1]),
+        ((-7, "shuffle", 2**70, 3, 0, 1, 2), [8, 2, 9, 6, 3, 7, 5, 4, 0, 1]),
+    ],
+)
+def test_permutations(key: Key, order: list[int]) -> None:
+    assert draws.permutation(key, 10) == order
+    assert draws.permutation(key, 1) == [0]
+    assert draws.permutation(key, 0) == []
+
+
+def test_keys_of_stages() -> None:
+    context = Context(seed=5, epoch=2, rank=1, world_size=2, worker=3, workers=4)
+    assert draws.stage_key(context, "shuffle", 7, 9, per_worker=True) == (5, "shuffle", 7, 2, 9, 1, 3)
+    assert draws.stage_key(context, "shuffle_shards", 7, 9, per_worker=False) == (5, "shuffle_shards", 7, 2, 9)
+
+
+@pytest.mark.parametrize(
+    ("settings", "order"),
+    [
+        ({}, [6, 5, 2, 0, 7, 4, 3, 1, 11, 15, 10, 13, 8, 12, 14, 9]),
+        ({"seed": 1}, [1, 6, 2, 5, 3, 7, 4, 0, 12, 13, 9, 10, 15, 11, 8, 14]),
+        ({"seed": -1}, [2, 7, 6, 3, 5, 1, 0, 4, 8, 13, 12, 10, 9, 15, 14, 11]),
+        ({"initial": 2}, [0, 1, 5, 4, 2, 3, 13, 8, 7, 9, 11, 10, 12, 6, 14, 15]),
+        ({"size": 5}, [2, 0, 4, 3, 1, 8, 7, 5, 9, 6, 12, 11, 13, 14, 10, 15]),
+        ({"size": 1}, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]),
+        ({"within": {"seed": 12345}}, [2, 3, 5, 7, 4, 0, 1, 6, 9, 12, 11, 14, 8, 13, 10, 15]),
+        ({"within": {"epoch": 1}}, [5, 1, 4, 0, 3, 2, 6, 7, 12, 15, 9, 10, 8, 11, 14, 13]),
+        ({"within": {"epoch": 2}}, [2, 1, 7, 6, 5, 0, 4, 3, 14, 9, 15, 12, 11, 10, 8, 13]),
+        ({"within": {"rank": 1, "world_size": 2}}, [7, 6, 2, 4, 5, 3, 0, 1, 14, 11, 9, 13, 15, 12, 10, 8]),
+        ({"within": {"worker": 1, "workers": 2}}, [4, 1, 5, 3, 2, 6, 7, 0, 10, 15, 11, 8, 13, 9, 12, 14]),
+        (
+            {"within": {"worker": 2, "workers": 3, "rank": 3, "world_size": 4, "epoch": 7}},
+            [6, 1, 5, 4, 2, 0, 3, 7, 14, 11, 9, 10, 12, 13, 8, 15],
+        ),
+    ],
+)
+def test_orders_of_shuffle(settings: dict[str, Any], order: list[int]) -> None:
+    options = {"size": 8, **settings}
+    context = options.pop("within", {})
+    assert list((range(16) | everywhere | shuffle(**options)).within(**context)) == order
+
+
+def test_the_first_block_of_a_long_shuffle() -> None:
+    """It is of 64 items, unless `initial` says otherwise."""
+    assert list(range(300) | shuffle(100))[:12] == [43, 6, 52, 58, 5, 8, 47, 27, 37, 55, 57, 33]
+
+
+def test_a_seed_of_none_is_drawn_when_the_stage_is_built() -> None:
+    stage = shuffle(100, seed=None)
+    seed = int(repr(stage).partition("seed=")[2].rstrip(")"))
+    assert 0 <= seed < 2**31
+    assert list(range(100) | stage) == list(range(100) | stage) == list(range(100) | shuffle(100, seed=seed))
+    assert len({repr(shuffle(100, seed=None)) for _ in range(20)}) > 1
+    assert draws.fresh_seed(3) == 3

@@ -308,6 +308,21 @@ def test_within_takes_what_a_context_has() -> None:
         STREAM.within(worker=2, workers=2)
 
 
+def test_a_stage_that_keeps_items_back_runs_and_refuses_to_resume() -> None:
+    @stage(buffers=True)
+    def pairs(items: Iterable[int]) -> Iterator[tuple[int, int]]:
+        before = 0
+        for item in items:
+            yield before, item
+            before = item
+
+    stream = range(4) | pairs | take(3)
+    assert list(stream) == [(0, 0), (0, 1), (1, 2)]
+    _, position = next(stream.tracked())
+    with pytest.raises(PositionError, match="pairs keeps items back"):
+        stream.at(position)
+
+
 # ---- who reads what
 
 

@@ -88,18 +88,14 @@ def collate(items: Sequence[Any]) -> Any:
 
 def _differs(leader: dict[str, Any], item: Any) -> CollateError:
     if not isinstance(item, dict):
-        return CollateError(
-            f"a batch that begins with a dict also has a {type(item).__name__}", key=leader.get("__key__")
-        )
+        return CollateError.about(leader, f"a batch that begins with a dict also has a {type(item).__name__}")
     sample: dict[str, Any] = item
-    odd = sorted(leader.keys() ^ sample.keys())
-    has = "has" if odd[0] in sample else "lacks"
-    return CollateError(
-        f"the sample {has} it, unlike {leader.get('__key__', 'the first')!r} of the same batch; select or rename "
-        "fields first, or give batched(n, collate=list)",
-        url=sample.get("__url__"),
-        key=sample.get("__key__"),
-        field=", ".join(odd),
+    odd = [name for name in (*leader, *sample) if name not in leader or name not in sample]
+    return CollateError.about(
+        sample,
+        f"the sample {'has' if odd[0] in sample else 'lacks'} it, unlike {leader.get('__key__', 'the first')!r} of the "
+        "same batch; select or rename fields first, or give batched(n, collate=list)",
+        field=", ".join(map(str, odd)),
     )
 
 
@@ -158,6 +154,8 @@ class Batched(Lifted[Any, Any]):
             return "list" if self.collate is list else None
         if kind is None:
             return None
+        if kind.startswith("Batch"):
+            return f"Batch of {kind}"
         return {"Sample": "Batch", "dict": "Batch", "tuple": "tuple"}.get(kind, f"list[{kind}]")
 
 
@@ -231,6 +229,8 @@ class Unbatched(Step[Any, Any]):
     def flow(self, kind: str | None) -> str | None:
         if kind is not None and kind.startswith("list["):
             return kind[5:-1]
+        if kind is not None and kind.startswith("Batch of "):
+            return kind.removeprefix("Batch of ")
         return "Sample" if kind == "Batch" else "tuple" if kind == "tuple" else None
 
     def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:

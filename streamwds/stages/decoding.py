@@ -53,13 +53,10 @@ def decode_items(
 def _failed(cause: Exception, sample: Any, field: str) -> DecodeError:
     if not isinstance(sample, Mapping):
         return DecodeError(f"decode takes samples (dicts of fields), not {sample!r:.80}")
+    value: Any = sample.get(field)
+    what = f"{len(value)} bytes" if isinstance(value, bytes) else f"a {type(value).__name__}"
     reason = cause.message if isinstance(cause, DecodeError) else f"{type(cause).__name__}: {cause}"
-    error = DecodeError(
-        f"{len(sample[field])} bytes can't be decoded: {reason}",
-        url=sample.get("__url__"),
-        key=sample.get("__key__"),
-        field=field,
-    )
+    error = DecodeError.about(sample, f"{what} can't be decoded: {reason}", field=field)
     error.__cause__ = cause
     return error
 

@@ -49,12 +49,8 @@ def _missing(choices: tuple[tuple[str, ...], ...], sample: Any) -> MissingFieldE
         return MissingFieldError(f"to_tuple takes samples (dicts of fields), not {sample!r:.80}")
     known = cast("Mapping[str, Any]", sample)
     missing = next(names for names in choices if not any(name in known for name in names))
-    return MissingFieldError(
-        f"the sample has no such field; it has {', '.join(k for k in known if not k.startswith('__'))}",
-        url=known.get("__url__"),
-        key=known.get("__key__"),
-        field=";".join(missing),
-    )
+    there = ", ".join(name for name in map(str, known) if not name.startswith("__"))
+    return MissingFieldError.about(known, f"the sample has no such field; it has {there}", field=";".join(missing))
 
 
 @attrs.frozen(repr=False, slots=False)

@@ -23,8 +23,7 @@ def _callable(f: Any) -> None:
 
 def _failed(error: Exception, name: str, f: Any, item: Any) -> FunctionError:
     """The error that says in which stage, function and sample a user's function raised."""
-    key, url = (item.get("__key__"), item.get("__url__")) if isinstance(item, dict) else (None, None)
-    failed = FunctionError(f"{name}({function_name(f)}) raised {type(error).__name__}: {error}", url=url, key=key)
+    failed = FunctionError.about(item, f"{name}({function_name(f)}) raised {type(error).__name__}: {error}")
     failed.__cause__ = error
     return failed
 

@@ -28,7 +28,8 @@ def grouped(
 
     A sample is given out when the next one begins or the members end well. If they end in an error, the last is
     dropped, for nobody knows whether it was whole; but where a member is cut, its header is there and tells whether the
-    next sample had begun. A sample that has a field twice goes to the handler as a whole; if that goes on, None comes in its place.
+    next sample had begun. A sample that has a field twice goes to the handler as a whole; if that goes on, None comes
+    in its place.
     """
     key: str | None = None
     sample: Sample = {}

@@ -28,7 +28,7 @@ UNPACKED: dict[bytes, Callable[[Any], Any]] = {
 UNKNOWN = {b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4", b"PK\x03\x04": "zip", b"7z\xbc\xaf": "7z"}
 
 
-_FAILURES = (OSError, EOFError, zlib.error, lzma.LZMAError)
+_FAILURES = (OSError, EOFError, MemoryError, zlib.error, lzma.LZMAError)
 
 
 class ShardBytes:
@@ -59,9 +59,9 @@ class ShardBytes:
                 parts.append(data)
                 missing -= len(data)
                 self.at += len(data)
+            return b"".join(parts)
         except _FAILURES as error:
             raise self._failed(error, start) from error
-        return b"".join(parts)
 
     def readinto(self, memory: memoryview) -> int:
         """Read what is there into memory; how many bytes, 0 at the end of the shard."""
@@ -79,6 +79,8 @@ class ShardBytes:
     def _failed(self, error: Exception, at: int) -> TarError:
         if isinstance(error, gzip.BadGzipFile):
             return TarError(f"the compressed shard is damaged: {error}", url=self.url, offset=at)
+        if isinstance(error, MemoryError):
+            return TarError("there is not enough memory to read it", url=self.url, offset=at)
         if isinstance(error, OSError):
             return TarError(f"reading failed: {error}", url=self.url, offset=at)
         return TruncatedError(f"the compressed shard is cut or damaged: {error}", url=self.url, offset=at)
@@ -103,7 +105,11 @@ class _Pushed(ShardBytes):
 
     def read(self, size: int) -> bytes:
         front, self._front = self._front[:size], self._front[size:]
-        data = bytes(front) if len(front) == size else b"".join((front, self._rest.read(size - len(front))))
+        try:
+            data = bytes(front) if len(front) == size else b"".join((front, self._rest.read(size - len(front))))
+        except TarError as error:
+            error.offset = self.at
+            raise
         self.at += len(data)
         return data
 

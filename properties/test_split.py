@@ -1,0 +1,87 @@
+"""The law of splitting: what all ranks and workers get is the whole, each item once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from itertools import product
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import streamwds as wds
+from properties.strategies import name_of, same, sources, wanted
+from streamwds import Stage, Stream
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::streamwds.errors.SkippedWarning", "ignore::streamwds.errors.FewShardsWarning"
+)
+
+both = st.sampled_from([wds.split_by_node | wds.split_by_worker, wds.split_by_worker | wds.split_by_node])
+handler = wds.ignore_and_continue
+of_urls: st.SearchStrategy[Stage[Any, Any]] = st.sampled_from(
+    [
+        wds.tarsamples(handler=handler),
+        wds.open_shards | wds.tarfiles(handler=handler) | wds.group_by_keys(handler=handler),
+    ]
+)
+of_any: st.SearchStrategy[Stage[Any, Any]] = st.sampled_from(
+    [
+        wds.identity,
+        wds.map(same),
+        wds.select(wanted),
+        wds.shuffle(4),
+        wds.shuffle(3, seed=7) | wds.select(wanted),
+        wds.batched(2, collate=list) | wds.unbatched,
+    ]
+)
+
+
+def counted(items: Iterable[Any]) -> Counter[str]:
+    return Counter(
+        f"{item['__url__']} {item['__key__']}" if isinstance(item, dict) else name_of(item) for item in items
+    )
+
+
+def parts(stream: Stream[Any], ranks: int, workers: int) -> list[Counter[str]]:
+    return [
+        counted(stream.within(rank=rank, world_size=ranks, worker=worker, workers=workers))
+        for rank, worker in product(range(ranks), range(workers))
+    ]
+
+
+def whole(found: Iterable[Counter[str]]) -> Counter[str]:
+    return sum(found, Counter[str]())
+
+
+@given(sources(kinds=("url",)), both, of_urls, of_any, st.integers(1, 4), st.integers(1, 4))
+def test_shards_are_read_once_by_all(
+    source: tuple[Any, str], split: Any, read: Any, rest: Any, ranks: int, workers: int
+) -> None:
+    assert whole(parts(source[0] | split | read | rest, ranks, workers)) == counted(source[0] | read | rest)
+
+
+@given(st.integers(0, 40), both, of_any, st.integers(1, 5), st.integers(1, 5))
+def test_items_are_given_once_by_all(n: int, split: Any, rest: Any, ranks: int, workers: int) -> None:
+    found = parts(range(n) | split | rest, ranks, workers)
+    assert whole(found) == counted(range(n) | rest)
+    sizes = [sum(part.values()) for part in parts(range(n) | split, ranks, workers)]
+    assert max(sizes) - min(sizes) <= 1 + (ranks > 1 and workers > 1)
+
+
+@given(st.integers(0, 40), st.integers(1, 6))
+def test_a_split_by_one_of_two_leaves_the_other_whole(n: int, several: int) -> None:
+    by_node = [list((range(n) | wds.split_by_node).within(rank=rank, world_size=several)) for rank in range(several)]
+    by_worker = [
+        list((range(n) | wds.split_by_worker).within(worker=worker, workers=several)) for worker in range(several)
+    ]
+    assert by_node == by_worker == [list(range(n))[first::several] for first in range(several)]
+
+
+@given(st.integers(0, 20), st.integers(1, 3), st.integers(1, 3), st.data())
+def test_everywhere_is_everywhere(n: int, ranks: int, workers: int, data: st.DataObject) -> None:
+    rank, worker = data.draw(st.integers(0, ranks - 1)), data.draw(st.integers(0, workers - 1))
+    stream = (range(n) | wds.everywhere).within(rank=rank, world_size=ranks, worker=worker, workers=workers)
+    assert list(stream) == list(range(n))
