@@ -50,14 +50,14 @@ class Things:
 
     def __init__(self, n: int) -> None:
         self.n = n
+        self.alive = weakref.WeakSet[Thing]()
         self.most = 0
 
     def __iter__(self) -> Iterator[Thing]:
-        alive = weakref.WeakSet[Thing]()
         for _ in range(self.n):
             thing = Thing()
-            alive.add(thing)
-            self.most = max(self.most, len(alive))
+            self.alive.add(thing)
+            self.most = max(self.most, len(self.alive))
             yield thing
             del thing
 
@@ -69,6 +69,7 @@ def test_at_most_one_more_than_its_size_are_alive(n: int, size: int, initial: in
     for item in stream.tracked() if tracked else stream:
         del item  # (as a consumer that keeps nothing)
     assert things.most <= size + 1
+    assert not things.alive
 
 
 @given(st.integers(30, 60), sizes.filter(lambda size: size > 8), st.integers(0, 5))

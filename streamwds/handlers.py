@@ -38,7 +38,10 @@ def reraise_exception(error: Exception) -> bool:
     ...
     ValueError: bad
     """
-    raise error
+    try:
+        raise error
+    finally:
+        del error  # (else it and this frame keep each other, and a shard open, until the garbage is collected)
 
 
 def ignore_and_continue(error: Exception) -> bool:
@@ -98,9 +101,12 @@ class skip_at_most:  # noqa: N801  (a function in all but its fields, which make
     def __call__(self, error: Exception) -> bool:
         skipped: int = getattr(error, "skipped", 0)
         allowed = self.limit if isinstance(self.limit, int) else self.limit * max(getattr(error, "seen", 0), 1000)
-        if skipped + 1 > allowed:
+        if skipped + 1 <= allowed:
+            return True
+        try:
             raise error
-        return True
+        finally:
+            del error
 
     def __repr__(self) -> str:
         return f"skip_at_most({self.limit!r})"
@@ -132,7 +138,12 @@ class Guard:
         if isinstance(error, StreamwdsError):
             error.skipped, error.seen = self.skipped, self.seen
         self.ended = True  # (for good if the handler raises)
-        if not self.handler(error):
+        try:
+            goes_on = self.handler(error)
+        except BaseException:
+            del error
+            raise
+        if not goes_on:
             return False
         self.ended = False
         self.skipped += 1

@@ -126,13 +126,16 @@ def batched_items(
         try:
             batch = collate(block)
         except Exception as error:
-            known = error if isinstance(error, StreamwdsError) else CollateError(f"{type(error).__name__}: {error}")
-            if known is not error:
-                known.__cause__ = error
-            if guard(known):
+            if guard(error if isinstance(error, StreamwdsError) else _failed(error)):
                 continue
             return
         yield batch
+
+
+def _failed(cause: Exception) -> CollateError:
+    error = CollateError(f"{type(cause).__name__}: {cause}")
+    error.__cause__ = cause
+    return error
 
 
 @attrs.frozen(repr=False, slots=False)

@@ -43,8 +43,7 @@ def decode_items(
                 else:
                     decoded[field] = value
         except Exception as cause:
-            error = _failed(cause, sample, field)
-            if guard(error):
+            if guard(_failed(cause, sample, field)):
                 continue
             return
         yield decoded
