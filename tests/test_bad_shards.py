@@ -208,6 +208,24 @@ def test_a_disk_that_fails(good: int, kind: type[StreamwdsError], count: int) ->
     assert keys(samples) == [*keys(read(shards(CATS)))[:count], "7", "8"]
 
 
+def test_an_opener_that_unpacks_what_is_cut() -> None:
+    def opener(url: str, offset: int) -> BinaryIO:
+        return cast("BinaryIO", gzip.GzipFile(fileobj=io.BytesIO(gzip.compress(CATS)[: int(url)])))
+
+    class Source:
+        def __iter__(self) -> Iterator[Any]:
+            return iter([*(Shard(url, opener) for url in ("0", "5", "40", "100")), *shards(DOGS)])
+
+    samples, found = read_on(Source())
+    assert keys(samples) == ["7", "8"]
+    assert [(type(error), error.url) for error in found][:3] == [
+        (TruncatedError, "0"),
+        (OpenError, "5"),
+        (OpenError, "40"),
+    ]
+    assert isinstance(found[3], StreamwdsError)
+
+
 @pytest.mark.parametrize("item", [7, None, b"a.tar", 3.5, ["a.tar"]])
 def test_items_that_name_no_shard(item: object) -> None:
     class Source:

@@ -462,6 +462,19 @@ def test_nothing_is_opened_before_it_is_read_and_all_is_closed() -> None:
         opener.opened.clear()
 
 
+def test_shards_are_read_side_by_side() -> None:
+    contents = [archive([(b"%05d.%d" % (n, which), b"%d" % which * n) for n in range(1500)]) for which in range(6)]
+    alone = [read(shards(data)) for data in contents]
+    for number in (0, 1):
+        streams = [iter(ways()[number](shards(data))) for data in contents]
+        abandoned = [iter(ways()[number](shards(data))) for data in contents]
+        for stream in abandoned:
+            next(stream)
+        together = list(zip(*streams, strict=True))
+        assert [list(samples) for samples in zip(*together, strict=True)] == alone
+        assert [len(list(stream)) for stream in abandoned] == [1499] * 6
+
+
 def test_stopping_early_closes_the_shard() -> None:
     opener = Opener({"0.tar": CATS})
 

@@ -147,7 +147,7 @@ def shard_bytes(shard: Shard, offset: int = 0) -> Generator[ShardBytes]:
             seeks = unpacked is None and raw.seekable()
             if seeks:
                 raw.seek(offset)
-        except OSError as error:
+        except _FAILURES as error:  # (of whatever kind, for the file may be one that a caller's opener unpacks)
             raise OpenError(f"reading failed: {error}", url=shard.url) from error
         if seeks:
             yield ShardBytes(raw, shard.url, offset)
