@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bz2
 import contextlib
 import gzip
 import io
@@ -14,6 +13,7 @@ from typing import Any
 
 from streamwds.errors import OpenError, TarError, TruncatedError
 from streamwds.shards.opening import Shard
+from streamwds.tar.compression import Library, MissingExtraError, recognised
 from streamwds.tar.headers import BLOCK, checksum_holds
 
 __all__ = ["OpenShard", "ShardBytes", "shard_bytes"]
@@ -21,15 +21,10 @@ __all__ = ["OpenShard", "ShardBytes", "shard_bytes"]
 BUFFER = 1 << 18
 PIECE = 1 << 24  # at most so much memory is taken on a header's word alone
 
-UNPACKED: dict[bytes, Callable[[Any], Any]] = {
-    b"\x1f\x8b": lambda packed: gzip.GzipFile(fileobj=packed),
-    b"BZh": bz2.BZ2File,
-    b"\xfd7zXZ\0": lzma.LZMAFile,
-}
-UNKNOWN = {b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4", b"PK\x03\x04": "zip", b"7z\xbc\xaf": "7z"}
+ARCHIVES = {b"PK\x03\x04": "zip", b"7z\xbc\xaf": "7z"}  # formats of archives that are no tar
 
-
-_FAILURES = (OSError, EOFError, MemoryError, zlib.error, lzma.LZMAError)
+# (the last two: of files that a caller's opener unpacks)
+_FAILURES: tuple[type[Exception], ...] = (OSError, EOFError, MemoryError, zlib.error, lzma.LZMAError)
 
 
 class ShardBytes:
@@ -57,11 +52,20 @@ class OpenShard(ShardBytes):
     (Once `read` was called, `readinto` must not be, for `read` reads ahead.)
     """
 
-    __slots__ = ("_buffered", "_raw", "_readinto", "file")
+    __slots__ = ("_buffered", "_failures", "_raw", "_readinto", "file")
 
-    def __init__(self, raw: Any, url: str, at: int = 0, file: io.FileIO | None = None) -> None:
-        """file: the raw file, if it is one in which seeking costs next to nothing."""
+    def __init__(
+        self,
+        raw: Any,
+        url: str,
+        at: int = 0,
+        *,
+        file: io.FileIO | None = None,
+        failures: tuple[type[Exception], ...] = _FAILURES,
+    ) -> None:
+        """file: the raw file, if it is one in which seeking costs next to nothing. failures: what reading may raise."""
         self.file = file
+        self._failures = failures
         self._raw = raw
         self._readinto = raw.readinto
         self._buffered: io.BufferedReader | None = None  # made by the first `read`, for it notes where it begins
@@ -84,14 +88,14 @@ class OpenShard(ShardBytes):
                 missing -= len(data)
                 self.at += len(data)
             return b"".join(parts)
-        except _FAILURES as error:
+        except self._failures as error:
             raise self._failed(error, start) from error
 
     def readinto(self, memory: memoryview) -> int:
         """Read what is there into memory; how many bytes, 0 at the end of the shard."""
         try:
             got: int = self._readinto(memory)
-        except _FAILURES as error:
+        except self._failures as error:
             raise self._failed(error, self.at) from error
         self.at += got
         return got
@@ -103,7 +107,7 @@ class OpenShard(ShardBytes):
         try:
             passed = min(size, max(0, os.fstat(self.file.fileno()).st_size - self.at))
             self.at = (self._buffered or self.file).seek(self.at + passed)
-        except _FAILURES as error:
+        except self._failures as error:
             raise self._failed(error, self.at) from error
         return passed
 
@@ -112,21 +116,21 @@ class OpenShard(ShardBytes):
         return _Pushed(front, at, self)
 
     def _failed(self, error: Exception, at: int) -> TarError:
-        if isinstance(error, gzip.BadGzipFile):
-            return TarError(f"the compressed shard is damaged: {error}", url=self.url, offset=at)
         if isinstance(error, MemoryError):
             hint = "a file in it is too large; tarsamples(suffixes={…}) reads only the fields that you name"
             return TarError(f"there is not enough memory to read it: {hint}", url=self.url, offset=at)
-        if isinstance(error, OSError):
+        if isinstance(error, EOFError):
+            return TruncatedError(f"the compressed shard is cut: {error}", url=self.url, offset=at)
+        if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
             return TarError(f"reading failed: {error}", url=self.url, offset=at)
-        return TruncatedError(f"the compressed shard is cut or damaged: {error}", url=self.url, offset=at)
+        return TarError(f"the compressed shard is damaged: {error}", url=self.url, offset=at)
 
     def seek(self, at: int) -> None:
         """Go to an offset of a `file`."""
         assert self.file is not None
         try:
             self.at = self.file.seek(at)
-        except _FAILURES as error:
+        except self._failures as error:
             raise self._failed(error, at) from error
 
     def skip(self, size: int) -> None:
@@ -194,19 +198,21 @@ def shard_bytes(shard: Shard, offset: int = 0) -> Generator[OpenShard]:
         raw: Any = stack.enter_context(shard.open())
         try:
             start = _start(raw)
-            unpacked = _unpacked(start, shard.url)
-            seeks = unpacked is None and raw.seekable()
+            library = _library(start, shard.url)
+            seeks = library is None and raw.seekable()
             if seeks:
                 raw.seek(offset)
         except _FAILURES as error:  # (of whatever kind, for the file may be one that a caller's opener unpacks)
             raise OpenError(f"reading failed: {error}", url=shard.url) from error
         if seeks:
-            yield OpenShard(raw, shard.url, offset, raw if type(raw) is io.FileIO else None)
+            yield OpenShard(raw, shard.url, offset, file=raw if type(raw) is io.FileIO else None)
             return
         front = _Front(raw, start)
-        if unpacked is not None:
-            front = _Front(stack.enter_context(unpacked(io.BufferedReader(front, BUFFER))))
-        found = OpenShard(front, shard.url)
+        failures = _FAILURES
+        if library is not None:
+            failures = (*failures, *library.failures)
+            front = _Front(stack.enter_context(library.unpack(io.BufferedReader(front, BUFFER))))
+        found = OpenShard(front, shard.url, failures=failures)
         found.skip(offset)
         yield found
 
@@ -219,11 +225,15 @@ def _start(raw: Any) -> bytes:
     return start
 
 
-def _unpacked(start: bytes, url: str) -> Callable[[Any], Any] | None:
-    """What reads a shard that starts like this uncompressed; None for one that is not compressed."""
+def _library(start: bytes, url: str) -> Library | None:
+    """What unpacks a shard that starts like this; None for one that is not compressed."""
     if checksum_holds(start):
         return None  # a tar, even if the name of its first member begins like another format (`BZh.txt`)
-    for magic, name in UNKNOWN.items():
+    for magic, name in ARCHIVES.items():
         if start.startswith(magic):
-            raise OpenError(f"it is a {name} file; unpack it, or compress the tar with gzip, bz2 or xz", url=url)
-    return next((unpacked for magic, unpacked in UNPACKED.items() if start.startswith(magic)), None)
+            raise OpenError(f"it is a {name} file; unpack it, and put its files into a tar", url=url)
+    compression = recognised(start)
+    try:
+        return None if compression is None else compression.library()
+    except MissingExtraError as error:
+        raise OpenError(str(error), url=url) from error
