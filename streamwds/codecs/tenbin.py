@@ -58,7 +58,7 @@ import secrets
 import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, overload
 
 import attrs
 import numpy as np
@@ -90,6 +90,19 @@ __all__ = [
 
 Array: TypeAlias = NDArray[Any]
 Infos: TypeAlias = "Sequence[str] | bool | None"
+
+
+class Readable(Protocol):
+    """What arrays are read from: a binary file, or whatever reads like one."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Writable(Protocol):
+    """What arrays are written to. None for the number of bytes written means that all were."""
+
+    def write(self, data: memoryview, /) -> int | None: ...
+
 
 MAGIC = b"~TenBin~"
 CHUNK = 64  # contents are filled up to a multiple of this
@@ -230,7 +243,7 @@ def encode_buffer(arrays: Sequence[Any], infos: Sequence[str] | None = None) -> 
 
     >>> data = encode_buffer([np.eye(2), np.int32(7)], infos=["matrix", "class"])
     >>> len(data), data[:8]
-    (288, b'~TenBin~')
+    (320, b'~TenBin~')
     """
     return b"".join(_parts(arrays, infos))
 
@@ -253,7 +266,7 @@ def encode_field(value: Any) -> bytes:
 
 @attrs.frozen
 class _Head:
-    """What stands before an array's elements: what they are, how many bytes come before them, and how many they take."""
+    """What stands before elements: what they are, how many bytes come before them, and how many they take."""
 
     elements: _Elements
     shape: tuple[int, ...]
@@ -352,7 +365,7 @@ def _piece(data: bytes | memoryview, at: int, size: int) -> bytes:
     return bytes(data[at : at + size])
 
 
-def _in_stream(stream: BinaryIO, n: int) -> Iterator[_Found]:
+def _in_stream(stream: Readable, n: int) -> Iterator[_Found]:
     at = 0
     for _ in range(n):
         begin = bytes(_pulled(stream, HEAD))
@@ -387,7 +400,7 @@ def _cut(head: _Head, found: int, start: int) -> TenbinError:
     return TenbinError(message, offset=start)
 
 
-def _pulled(stream: BinaryIO, size: int) -> bytes | memoryview:
+def _pulled(stream: Readable, size: int) -> bytes | memoryview:
     """So many bytes of a stream, or as many as there are; memory is taken for what came, not for what may come."""
     piece = stream.read(min(size, PIECE))
     if len(piece) == size:
@@ -430,12 +443,12 @@ def _arrays(found: Iterator[_Found], infos: Any) -> Any:
 
 
 @overload
-def decode_buffer(buf: Buffer, infos: Literal[False] | Sequence[str] | None = ...) -> list[Array]: ...
+def decode_buffer(buf: Buffer | Array, infos: Literal[False] | Sequence[str] | None = ...) -> list[Array]: ...
 @overload
-def decode_buffer(buf: Buffer, infos: Literal[True]) -> tuple[list[Array], list[str]]: ...
+def decode_buffer(buf: Buffer | Array, infos: Literal[True]) -> tuple[list[Array], list[str]]: ...
 @overload
-def decode_buffer(buf: Buffer, infos: Infos) -> Any: ...
-def decode_buffer(buf: Buffer, infos: Infos = False) -> Any:
+def decode_buffer(buf: Buffer | Array, infos: Infos) -> Any: ...
+def decode_buffer(buf: Buffer | Array, infos: Infos = False) -> Any:
     """The arrays in a buffer (bytes, a bytearray, memoryview, mmap …), as views of it that can't be written to.
 
     infos: True returns `(arrays, infos)`; a list must be that of the infos, else a `TenbinError`.
@@ -461,7 +474,7 @@ def decode_buffer(buf: Buffer, infos: Infos = False) -> Any:
 # ---- files and streams
 
 
-def write(stream: BinaryIO, arrays: Sequence[Any], infos: Sequence[str] | None = None) -> None:
+def write(stream: Writable, arrays: Sequence[Any], infos: Sequence[str] | None = None) -> None:
     """Write a list of arrays to a binary stream, straight from their memory; see `encode_buffer`.
 
     If an array can't be written, an `EncodeError` says so before the first byte is.
@@ -469,12 +482,11 @@ def write(stream: BinaryIO, arrays: Sequence[Any], infos: Sequence[str] | None =
     >>> with open(tmp_path / "stream", "wb") as stream:
     ...     write(stream, [np.arange(3)], infos=["numbers"])
     """
-    target: Any = stream
     for part in _parts(arrays, infos):
         left = _octets(part)
         while left:
-            written = target.write(left)
-            left = left[len(left) if written is None else written :]  # (None: from streams that don't count)
+            written = stream.write(left)
+            left = left[len(left) if written is None else written :]
 
 
 def _octets(part: Any) -> memoryview:
@@ -482,12 +494,12 @@ def _octets(part: Any) -> memoryview:
 
 
 @overload
-def read(stream: BinaryIO, n: int = ..., infos: Literal[False] | Sequence[str] | None = ...) -> list[Array]: ...
+def read(stream: Readable, n: int = ..., infos: Literal[False] | Sequence[str] | None = ...) -> list[Array]: ...
 @overload
-def read(stream: BinaryIO, n: int = ..., *, infos: Literal[True]) -> tuple[list[Array], list[str]]: ...
+def read(stream: Readable, n: int = ..., *, infos: Literal[True]) -> tuple[list[Array], list[str]]: ...
 @overload
-def read(stream: BinaryIO, n: int = ..., infos: Infos = ...) -> Any: ...
-def read(stream: BinaryIO, n: int = sys.maxsize, infos: Infos = False) -> Any:
+def read(stream: Readable, n: int = ..., infos: Infos = ...) -> Any: ...
+def read(stream: Readable, n: int = sys.maxsize, infos: Infos = False) -> Any:
     """The arrays in a binary stream, at most `n`; then the stream stands at the next one.
 
     infos: as for `decode_buffer`, and so are the errors, whose offset counts from where reading began.
