@@ -28,9 +28,8 @@ Each array is two chunks. The content of the first is its header, that of the se
 | `bf2` | an extension of ours: bfloat16, the upper half of a float of 4 bytes |
 
 For the dtypes that webdataset writes, the bytes are the same. It misspelt uint32, so it neither writes nor reads `u4`;
-that, `b1` and `bf2` it refuses as an "unsupported array type". It writes arrays of 0 dimensions but can't read them,
-and reads more than 9 but doesn't write them. The format has no place for pickles, objects, or anything that could run
-code.
+`b1` and `bf2` it refuses as an "unsupported array type". It writes arrays of 0 dimensions but can't read them, and
+reads more than 9 but doesn't write them. The format has no place for pickles, objects, or anything that could run code.
 
 **Arrays in:** numpy arrays and scalars, and torch tensors from any device. Other byte orders and arrays that are not
 contiguous are converted. All else (complex, text, times, structures, Python objects, lists of numbers) is an
@@ -177,19 +176,18 @@ def _coded(value: Any) -> tuple[bytes, Array]:
 
 
 def _converted(value: Any) -> tuple[bytes, Array]:
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(value, torch.Tensor) and value.dtype is torch.bfloat16:
-        value = value.detach().view(torch.int16)
-        code = b"bf2"
-    else:
-        code = None
-    array = to_array(value)
+    torch: Any = sys.modules.get("torch")
+    halves = torch is not None and isinstance(value, torch.Tensor) and value.dtype is torch.bfloat16
+    try:
+        array = to_array(value.detach().view(torch.int16) if halves else value)
+    except RuntimeError as error:  # (of a sparse tensor)
+        raise EncodeError(f"the elements of a {describe(value)} don't lie in memory") from error
     if array is None or isinstance(value, np.ma.MaskedArray):
         raise EncodeError(f"expected numpy arrays or torch tensors, got {describe(value)}")
-    if array.dtype.name == "bfloat16":
-        code, array = b"bf2", array.view(np.uint16)
+    if halves or array.dtype.name == "bfloat16":
+        return b"bf2", array.view(np.uint16).astype("<u2", copy=False)
     little = array.dtype.newbyteorder("<")
-    code = code or _CODE_OF.get(little)
+    code = _CODE_OF.get(little)
     if code is None:
         raise EncodeError(f"tenbin holds {', '.join(_ELEMENTS)} (bool is b1, bfloat16 bf2), not {describe(value)}")
     return code, array.astype(little, copy=False)
@@ -291,7 +289,7 @@ def _described(header: bytes, nbytes: int, start: int, base: int) -> _Head:
     shape = struct.unpack_from(f"<{dimensions}q", header, _header.size)
     if min(shape, default=0) < 0 or math.prod(shape) * elements.dtype.itemsize != nbytes:
         raise TenbinError(
-            f"the header says {elements.dtype} of shape {shape}, and there are {nbytes} bytes of elements",
+            f"the header says {elements.dtype} of shape {shape!s:.200}, and there are {nbytes} bytes of elements",
             offset=base + 24,
         )
     return _Head(elements, shape, name.decode().strip("\0"), start, nbytes, nbytes + -nbytes % CHUNK)
@@ -429,7 +427,9 @@ def _arrays(found: Iterator[_Found], infos: Any) -> Any:
             error.offset = offset + (error.offset or 0)
             raise
         except ValueError as error:  # 0 elements of dimensions whose product overflows; an older numpy's 32 dimensions
-            raise TenbinError(f"numpy can't hold an array of shape {head.shape}: {error}", offset=offset) from error
+            raise TenbinError(
+                f"numpy can't hold an array of shape {head.shape!s:.200}: {error}", offset=offset
+            ) from error
         arrays.append(array)
         names.append(head.info)
     if infos is True:
@@ -467,7 +467,8 @@ def decode_buffer(buf: Buffer | Array, infos: Infos = False) -> Any:
     """
     if type(buf) is bytes:
         return _arrays(_in_buffer(buf), infos)
-    view = memoryview(buf)
+    anything: Any = buf
+    view = memoryview(anything)
     return _arrays(_in_buffer(view.cast("B").toreadonly() if view.nbytes else b""), infos)
 
 
@@ -625,7 +626,7 @@ def sctp_send(socket: Any, dest: Any, arrays: Sequence[Any], infos: Sequence[str
 
 
 def sctp_recv(socket: Any, infos: Infos = False, maxsize: int = 100_000_000) -> Any:
-    """Receive what `sctp_send` sent, in at most `maxsize` bytes; None for an empty message, which ends a connection.
+    """Receive what `sctp_send` sent, in at most `maxsize` bytes; None for a notification, or the end of a connection.
 
     `infos` and errors are as for `decode_buffer`; a message of more than `maxsize` bytes is cut, and so an error.
     """
