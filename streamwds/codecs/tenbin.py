@@ -176,15 +176,17 @@ def _coded(value: Any) -> tuple[bytes, Array]:
 
 
 def _converted(value: Any) -> tuple[bytes, Array]:
-    torch: Any = sys.modules.get("torch")
-    halves = torch is not None and isinstance(value, torch.Tensor) and value.dtype is torch.bfloat16
+    torch = sys.modules.get("torch")
+    bits = value
     try:
-        array = to_array(value.detach().view(torch.int16) if halves else value)
+        if torch is not None and isinstance(value, torch.Tensor) and value.dtype is torch.bfloat16:
+            bits = value.detach().view(torch.int16)
+        array = to_array(bits)
     except RuntimeError as error:  # (of a sparse tensor)
         raise EncodeError(f"the elements of a {describe(value)} don't lie in memory") from error
     if array is None or isinstance(value, np.ma.MaskedArray):
         raise EncodeError(f"expected numpy arrays or torch tensors, got {describe(value)}")
-    if halves or array.dtype.name == "bfloat16":
+    if bits is not value or array.dtype.name == "bfloat16":
         return b"bf2", array.view(np.uint16).astype("<u2", copy=False)
     little = array.dtype.newbyteorder("<")
     code = _CODE_OF.get(little)
