@@ -177,7 +177,8 @@ class Dripping:
         self.data = bytearray(data)
         self.random = random.Random(seed)
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int) -> bytes:
+        assert size >= 0  # (else a stream is read to its end)
         size = min(size, self.random.randint(1, 50))
         piece = bytes(self.data[:size])
         del self.data[:size]

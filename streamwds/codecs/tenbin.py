@@ -276,6 +276,10 @@ class _Head:
     padded: int
 
 
+def _text(word: bytes) -> str:
+    return word.decode("ascii").strip("\0")
+
+
 def _described(header: bytes, nbytes: int, start: int, base: int) -> _Head:
     """The head of an array, of its header and the length of its elements; errors count bytes from `base`."""
     if len(header) < _header.size:
@@ -291,10 +295,10 @@ def _described(header: bytes, nbytes: int, start: int, base: int) -> _Head:
     shape = struct.unpack_from(f"<{dimensions}q", header, _header.size)
     if min(shape, default=0) < 0 or math.prod(shape) * elements.dtype.itemsize != nbytes:
         raise TenbinError(
-            f"the header says {elements.dtype} of shape {shape!s:.200}, and there are {nbytes} bytes of elements",
+            f"the header says {_text(code)} of shape {shape!s:.200}, and there are {nbytes} bytes of elements",
             offset=base + 24,
         )
-    return _Head(elements, shape, name.decode().strip("\0"), start, nbytes, nbytes + -nbytes % CHUNK)
+    return _Head(elements, shape, _text(name), start, nbytes, nbytes + -nbytes % CHUNK)
 
 
 def _length(data: bytes, at: int) -> int:
@@ -312,7 +316,7 @@ def _length(data: bytes, at: int) -> int:
 def _span(data: bytes) -> int:
     """How many bytes come before the elements of the array that begins here."""
     length = _length(data, 0)
-    if length > _header.size + 8 * MOST_DIMENSIONS:
+    if not _header.size <= length <= _header.size + 8 * MOST_DIMENSIONS:
         raise TenbinError(f"a header can't have {length} bytes", offset=8)
     return _chunk.size + length + -length % CHUNK + _chunk.size
 
@@ -567,8 +571,9 @@ def load(path: str | os.PathLike[str], infos: Infos = False, nocheck: bool = Fal
 
     path: ends in .ten, .tb or .tenbin, unless `nocheck`; else a `ValueError`.
     infos: as for `decode_buffer`, and so are the errors, which also tell the path.
-    mmap: map the file into memory instead of reading it: nothing is read until an element is looked at, and processes
-        share it. It must not be cut while its arrays are in use; `save` to the same name is fine.
+    mmap: map the file into memory instead of reading it: nothing is read until an element is looked at (but bools,
+        which are verified), and processes share it. The file must not be cut while its arrays are in use; to `save`
+        others under its name is fine.
 
     >>> save(tmp_path / "a.ten", np.eye(2))
     >>> load(tmp_path / "a.ten", mmap=True)
@@ -590,12 +595,20 @@ def load(path: str | os.PathLike[str], infos: Infos = False, nocheck: bool = Fal
 
 
 def zsend_single(socket: Any, arrays: Sequence[Any], infos: Sequence[str] | None = None) -> Any:
-    """Send arrays through a ZMQ socket as one message of one part; what `socket.send` returned."""
+    """Send arrays through a ZMQ socket as one message of one part; what `socket.send` returned.
+
+    >>> import zmq
+    >>> with zmq.Context() as context, context.socket(zmq.PAIR) as here, context.socket(zmq.PAIR) as there:
+    ...     bound = here.bind("inproc://example"), there.connect("inproc://example")
+    ...     zsend_single(here, [np.arange(3)], infos=["numbers"])
+    ...     zrecv_single(there, infos=True)
+    ([array([0, 1, 2])], ['numbers'])
+    """
     return socket.send(encode_buffer(arrays, infos))
 
 
 def zrecv_single(socket: Any, infos: Infos = False) -> Any:
-    """Receive what `zsend_single` sent; `infos` and errors are as for `decode_buffer`."""
+    """Receive what `zsend_single` sent (see there); `infos` and errors are as for `decode_buffer`."""
     return decode_buffer(socket.recv(), infos)
 
 
@@ -604,6 +617,13 @@ def zsend_multipart(socket: Any, arrays: Sequence[Any], infos: Sequence[str] | N
 
     Each array is two parts, its header and its elements, without magic, length and padding. No arrays are one empty
     part.
+
+    >>> import zmq
+    >>> with zmq.Context() as context, context.socket(zmq.PAIR) as here, context.socket(zmq.PAIR) as there:
+    ...     bound = here.bind("inproc://example"), there.connect("inproc://example")
+    ...     zsend_multipart(here, [np.arange(3)], infos=["numbers"])
+    ...     zrecv_multipart(there, infos=True)
+    ([array([0, 1, 2])], ['numbers'])
     """
     parts: list[Any] = []
     written = _parts(arrays, infos)
@@ -614,7 +634,10 @@ def zsend_multipart(socket: Any, arrays: Sequence[Any], infos: Sequence[str] | N
 
 
 def zrecv_multipart(socket: Any, infos: Infos = False) -> Any:
-    """Receive what `zsend_multipart` sent; `infos` and errors are as for `decode_buffer`, over the parts joined."""
+    """Receive what `zsend_multipart` sent (see there); `infos` and errors are as for `decode_buffer`.
+
+    The offset of an error counts through the parts as if they were joined.
+    """
     return _arrays(_in_parts(socket.recv_multipart()), infos)
 
 
@@ -623,12 +646,22 @@ def sctp_send(socket: Any, dest: Any, arrays: Sequence[Any], infos: Sequence[str
 
     The socket is one of the package pysctp, or has its `sctp_send` and `sctp_recv`. The system limits what a message
     may hold to the socket's send buffer (SO_SNDBUF).
+
+    >>> class Socket:  # stands in for one of pysctp's
+    ...     def sctp_send(self, data, to):
+    ...         self.data = data
+    ...     def sctp_recv(self, maxsize):
+    ...         return None, 0, self.data, None
+    >>> socket = Socket()
+    >>> sctp_send(socket, ("127.0.0.1", 4711), [np.arange(3)], infos=["numbers"])
+    >>> sctp_recv(socket, infos=True)
+    ([array([0, 1, 2])], ['numbers'])
     """
     return socket.sctp_send(encode_buffer(arrays, infos), to=dest)
 
 
 def sctp_recv(socket: Any, infos: Infos = False, maxsize: int = 100_000_000) -> Any:
-    """Receive what `sctp_send` sent, in at most `maxsize` bytes; None for a notification, or the end of a connection.
+    """Receive what `sctp_send` sent (see there), at most `maxsize` bytes; None for a notification, and at the end.
 
     `infos` and errors are as for `decode_buffer`; a message of more than `maxsize` bytes is cut, and so an error.
     """
