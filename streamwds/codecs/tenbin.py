@@ -57,9 +57,8 @@ import secrets
 import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, overload
 
-import attrs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -145,8 +144,7 @@ def _bfloat16s(halves: Array) -> Array:
     return floats
 
 
-@attrs.frozen
-class _Elements:
+class _Elements(NamedTuple):
     """What stands under a dtype's code: numpy's dtype, and what is left to do to an array of it that was read."""
 
     dtype: np.dtype[Any]
@@ -264,8 +262,7 @@ def encode_field(value: Any) -> bytes:
 # ---- bytes to arrays
 
 
-@attrs.frozen
-class _Head:
+class _Head(NamedTuple):
     """What stands before elements: what they are, how many bytes come before them, and how many they take."""
 
     elements: _Elements
