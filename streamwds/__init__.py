@@ -7,7 +7,7 @@ README.md is the way in; ARCHITECTURE.md tells which room is for what.
 
 from __future__ import annotations
 
-from streamwds import errors, iterators
+from streamwds import errors, iterators, tar
 from streamwds.context import Context
 from streamwds.ends import to_torch
 from streamwds.errors import StreamwdsError
@@ -30,6 +30,7 @@ from streamwds.stages.decoding import decode
 from streamwds.stages.fields import to_tuple
 from streamwds.stages.mapping import map, select
 from streamwds.stages.shuffling import shuffle
+from streamwds.tar.access import ShardFile, ShardFiles
 from streamwds.tar.members import Member, tarfiles
 from streamwds.tar.samples import group_by_keys, tarsamples
 from streamwds.tar.writer import TarWriter
@@ -41,6 +42,8 @@ __all__ = [
     "Position",
     "Sample",
     "Shard",
+    "ShardFile",
+    "ShardFiles",
     "Stage",
     "Stream",
     "StreamwdsError",
@@ -65,6 +68,7 @@ __all__ = [
     "split_by_worker",
     "stage",
     "take",
+    "tar",
     "tarfiles",
     "tarsamples",
     "to_torch",

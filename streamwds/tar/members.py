@@ -35,8 +35,8 @@ class Member:
     torn: str | None = None
 
 
-def walk(source: ShardBytes, *, lenient: bool = False) -> Iterator[tuple[str, bytes, int, int]]:
-    """Each regular member: (name, data, offset of its first header, offset behind it).
+def walk(source: ShardBytes, *, lenient: bool = False) -> Iterator[tuple[str, Any, int, int]]:
+    """Each regular member: (name, data as `source.data` gives it, offset of its first header, offset behind it).
 
     Folders, links and devices are passed over. Archives that follow each other in one file are all read, and what comes
     after the last and is no archive is ignored. A damaged place is an error, and nothing behind it is guessed at. An
@@ -70,7 +70,7 @@ def walk(source: ShardBytes, *, lenient: bool = False) -> Iterator[tuple[str, by
                 continue
             found = extended
         try:
-            data = source.read(padded(found.size))
+            data = source.data(padded(found.size))
             if len(data) < padded(found.size):
                 there = f"{min(len(data), found.size)} of {found.size} bytes are there"
                 raise TruncatedError(f"the shard ends within {text(found.name)!r}: {there}", url=url, offset=at)

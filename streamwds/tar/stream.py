@@ -15,7 +15,7 @@ from streamwds.errors import OpenError, TarError, TruncatedError
 from streamwds.shards.opening import Shard
 from streamwds.tar.headers import BLOCK, checksum_holds
 
-__all__ = ["ShardBytes", "shard_bytes"]
+__all__ = ["ShardBytes", "is_compressed", "shard_bytes"]
 
 BUFFER = 1 << 18
 PIECE = 1 << 24  # at most so much memory is taken on a header's word alone
@@ -62,6 +62,10 @@ class ShardBytes:
             return b"".join(parts)
         except _FAILURES as error:
             raise self._failed(error, start) from error
+
+    def data(self, size: int) -> Any:
+        """The data of a member. (Who doesn't need it passes over it, and gives something as long.)"""
+        return self.read(size)
 
     def readinto(self, memory: memoryview) -> int:
         """Read what is there into memory; how many bytes, 0 at the end of the shard."""
@@ -166,6 +170,11 @@ def _start(raw: Any) -> bytes:
     while len(start) < BLOCK and (more := raw.read(BLOCK - len(start))):
         start += more
     return start
+
+
+def is_compressed(start: bytes, url: str) -> bool:
+    """Whether a shard whose first block this is must be unpacked to be read; an `OpenError` if that can't be done."""
+    return _unpacked(start, url) is not None
 
 
 def _unpacked(start: bytes, url: str) -> Callable[[Any], Any] | None:
