@@ -98,7 +98,7 @@ class Index:
     def key(self, sample: int) -> str:
         """The key of a sample."""
         name = self.name(int(self.samples[sample]))
-        return name[: name.index(".", name.rfind("/") + 1)]
+        return name[: name.find(".", name.rfind("/") + 1)]
 
     def names(self) -> list[str]:
         """The names of all members."""
