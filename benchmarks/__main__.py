@@ -14,8 +14,8 @@ from pathlib import Path
 
 from benchmarks.frame import Result, machine, measure, table
 
-THEMES = ("imports", "reading", "decoding")
-PACKAGES = ("numpy", "pillow", "torch", "webdataset")
+THEMES = ("imports", "reading", "index", "decoding")
+PACKAGES = ("numpy", "pillow", "torch", "webdataset", "wids")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The law of indexes: what is read by number is what is read as a stream, samples and errors, whatever the shard holds."""
+"""The law of indexes: what is read by number is what is read as a stream, its errors too, whatever the shard holds."""
 
 from __future__ import annotations
 

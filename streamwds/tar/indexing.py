@@ -6,8 +6,10 @@ or odd, `members.walk` follows them and seeks over the data. How an index is kep
 
 from __future__ import annotations
 
+import contextlib
+import operator
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,10 +19,10 @@ from streamwds.errors import TarError
 from streamwds.handlers import Guard
 from streamwds.tar.buffers import Buffer, borrowed
 from streamwds.tar.grouping import grouped
-from streamwds.tar.headers import BLOCK, text
+from streamwds.tar.headers import BLOCK, padded, text
 from streamwds.tar.members import walk
 from streamwds.tar.names import is_meta
-from streamwds.tar.scan import headers
+from streamwds.tar.scan import headers, varying_bits
 from streamwds.tar.stream import ShardBytes
 
 __all__ = ["NONE", "Found", "found_in"]
@@ -31,7 +33,8 @@ NAME = 100  # bytes of the name field
 REGULAR_FILE = ord("0")
 LEAST = 256 << 10  # bytes that are read at once, at first
 FEW, MANY = 64, 1 << 16  # members that are walked at once
-SPARSE = 16 << 10  # bytes between headers from which on it is cheaper to fetch each than to read all that lies between
+SPARSE = 8 << 10  # bytes between headers from which on it is cheaper to fetch each than to read all that lies between
+HOPS = 1024  # headers that are fetched at once
 
 
 class Found(NamedTuple):
@@ -71,46 +74,79 @@ def _scan(raw: Any, size: int, url: str, members: _Members, *, lenient: bool) ->
     want, some = LEAST, FEW
     with borrowed() as buffer:
         while True:
-            begin, passed = at, 0
+            begin = at
             if spacing < SPARSE:
-                at, passed = _block(raw, size, at, min(want, buffer.capacity), buffer, members)
-                want = 4 * want if passed else LEAST
-                some = FEW if passed else some
-            if not passed:
+                found = _headers_in_a_block(raw, at, min(want, buffer.capacity), buffer)
+            else:
+                found = _headers_one_by_one(raw, at, buffer)
+            at, passed = (at, 0) if found is None else _taken(*found, size, at, members)
+            if passed:
+                want, some = 4 * want, FEW
+            else:
                 source = _Passing(raw, size, url, at)
                 at, passed = _walked(islice(walk(source, lenient=lenient), some), at, members)
                 if passed < some:
                     return at
-                some = min(MANY, 2 * some)
+                want, some = LEAST, min(MANY, 2 * some)
             spacing = (at - begin) // passed
 
 
-def _block(raw: Any, size: int, at: int, want: int, buffer: Buffer, members: _Members) -> tuple[int, int]:
-    """Take in the members in a block of the shard, up to one that is not plain: where they end, their number.
-
-    Of the last, only the header need lie in the block.
-    """
+def _headers_in_a_block(
+    raw: Any, at: int, want: int, buffer: Buffer
+) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]] | None:
+    """The plain headers at the front of the next block of the shard, their offsets, and the sizes that they give."""
     try:
         raw.seek(at)
         have, _ = buffer.fill(raw, 0, want)
     except OSError:
-        return at, 0  # (the walk will meet it, too, and say where)
+        return None  # (the walk will meet it, too, and say where)
     found = headers(buffer, have)
     if found is None:
-        return at, 0
-    plain = found.words.view("u1")[:, 156] == REGULAR_FILE
-    number = len(plain) if plain.all() else int(plain.argmin())
-    if number and at + int(found.after[number - 1]) * BLOCK > size:
-        number -= 1  # (only the last one's data can be cut)
-    if not number:
-        return at, 0
-    names: list[bytes] = np.ndarray((number,), f"S{NAME}", found.words, 0, (BLOCK,)).tolist()
+        return None
+    regular = found.words.view("u1")[:, 156] == REGULAR_FILE
+    number = len(regular) if regular.all() else int(regular.argmin())
+    return found.words[:number], at + found.at[:number] * BLOCK, found.size[:number]
+
+
+def _headers_one_by_one(
+    raw: Any, at: int, buffer: Buffer
+) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]] | None:
+    """The same of headers that are far from each other: fetched one by one, but checked all at once."""
+    offsets: list[int] = []
+    sizes: list[int] = []
+    memory, letters = buffer.memory, buffer.bytes
+    with contextlib.suppress(OSError, ValueError):  # (a size that is no number)
+        for slot in range(0, min(buffer.capacity, HOPS * BLOCK), BLOCK):
+            raw.seek(at)
+            if raw.readinto(memory[slot : slot + BLOCK]) < BLOCK or letters[slot + 156] != REGULAR_FILE:
+                break
+            size = int(letters[slot + 124 : slot + 135], 8)
+            offsets.append(at)
+            sizes.append(size)
+            at += BLOCK + padded(size)
+    words = buffer.words[: len(offsets)]
+    if not offsets or varying_bits(buffer, words) is None:
+        return None
+    return words, np.array(offsets, "i8"), np.array(sizes, "i8")
+
+
+def _taken(
+    words: NDArray[np.uint64],
+    offsets: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    end: int,
+    at: int,
+    members: _Members,
+) -> tuple[int, int]:
+    """Take in members with plain headers: where they end, and their number; (at, 0) if there is something odd."""
+    behind = offsets + (sizes + 2 * BLOCK - 1 & -BLOCK)
+    number = len(behind) - bool(len(behind) and behind[-1] > end)  # (only the last one's data can be cut)
+    names: list[bytes] = np.ndarray((number,), f"S{NAME}", words, 0, (BLOCK,)).tolist()
     lines = b"\n".join([*names, b""])
-    if b"\0" in lines or b"/\n" in lines:
-        return at, 0  # (names that end before their NUL, or are folders)
-    offsets = at + found.at[:number] * BLOCK
-    members.add(names, offsets, offsets + BLOCK, found.size[:number])
-    return at + int(found.after[number - 1]) * BLOCK, number
+    if not number or b"\0" in lines or b"/\n" in lines:  # (names that end before their NUL, or are folders)
+        return at, 0
+    members.add(names, offsets[:number], offsets[:number] + BLOCK, sizes[:number])
+    return int(behind[number - 1]), number
 
 
 def _walked(walked: Iterator[tuple[str, Any, int, int]], at: int, members: _Members) -> tuple[int, int]:
@@ -190,28 +226,43 @@ class _Members:
         self._lengths: list[NDArray[np.int64]] = [np.zeros(1, "i8")]
         self._fields: list[NDArray[np.int32]] = [np.empty(0, "i4")]
         self._numbers = _Numbers()
-        self._begins: list[int] = []
+        self._begins: list[NDArray[np.int64]] = [nothing]
         self._key: bytes | None = None
 
     def add(self, names: list[bytes], *places: NDArray[np.int64]) -> None:
         """Take in the next members: their names, and columns of their offsets, starts and sizes."""
-        fields: list[int] = []
-        key, numbers = self._key, self._numbers
-        for number, name in enumerate(names, self._number):
-            dot = name.find(b".", start := name.rfind(b"/") + 1)
-            if dot <= start or (name[:2] == b"__" and is_meta(text(name))):
-                fields.append(NONE)
-                continue
-            if name[:dot] != key:
-                key = name[:dot]
-                self._begins.append(number)
-            fields.append(numbers[name[dot + 1 :]])
-        self._key = key
-        self._number += len(names)
         self._places.append(places)
         self._names.append(b"".join(names))
         self._lengths.append(np.fromiter(map(len, names), "i8", len(names)))
-        self._fields.append(np.array(fields, "i4"))
+        head = next((number for number, name in enumerate(names) if _key(name) != self._key), len(names))
+        self._one_by_one(names[:head])  # (the rest of the sample before)
+        keys, extensions = _regular(names, head)
+        regular = len(keys) * len(extensions)
+        if regular:
+            fields = [self._numbers[extension[1:]] for extension in extensions]
+            self._take(np.tile(fields, len(keys)), np.arange(0, regular, len(fields)), keys[-1])
+        self._one_by_one(names[head + regular :])
+
+    def _one_by_one(self, names: list[bytes]) -> None:
+        fields: list[int] = []
+        begins: list[int] = []
+        last = self._key
+        for number, name in enumerate(names):
+            key = _key(name)
+            if key is None:
+                fields.append(NONE)
+                continue
+            if key != last:
+                last = key
+                begins.append(number)
+            fields.append(self._numbers[name[len(key) + 1 :]])
+        self._take(fields, begins, last)
+
+    def _take(self, fields: Any, begins: Any, key: bytes | None) -> None:
+        self._fields.append(np.asarray(fields, "i4"))
+        self._begins.append(np.asarray(begins, "i8") + self._number)
+        self._number += len(fields)
+        self._key = key
 
     def found(self, *, ended: bool) -> Found:
         offsets, starts, sizes = map(np.concatenate, zip(*self._places))
@@ -223,9 +274,41 @@ class _Members:
             field_names=tuple(self._numbers.fields),
             name_bytes=b"".join(self._names),
             name_starts=np.concatenate(self._lengths).cumsum(),
-            samples=np.array([*self._begins, self._number], "i8"),
+            samples=np.concatenate([*self._begins, [self._number]]),
             ended=ended,
         )
+
+
+def _key(name: bytes) -> bytes | None:
+    """The key of a member, if it has one: what `names.split_name` and `is_meta` say, of bytes."""
+    dot = name.find(b".", start := name.rfind(b"/") + 1)
+    return None if dot <= start or (name[:2] == b"__" and is_meta(text(name))) else name[:dot]
+
+
+def _regular(names: list[bytes], start: int) -> tuple[list[bytes], list[bytes]]:
+    """The keys and the extensions of the samples from `start` on, if all have the same; if not, no keys.
+
+    This looks at whole columns of names, and at no name by itself. (Names with further dots are left to the other way.)
+    """
+    key = _key(names[start]) if start < len(names) else None
+    if key is None:
+        return [], []
+    extensions = [name[len(key) :] for name in takewhile(lambda name: _key(name) == key, islice(names, start, None))]
+    width = len(extensions)
+    count = (len(names) - start) // width
+    joined: bytes | None = None
+    for column, extension in enumerate(extensions):
+        lines = b"\n".join([*names[start + column : start + count * width : width], b""])
+        without = lines.replace(extension + b"\n", b"\n")
+        if len(lines) - len(without) != len(extension) * count or joined not in (None, without):
+            return [], []
+        joined = without
+    lines = b"\n" + (joined or b"")
+    keys = lines.split(b"\n")[1:-1]
+    odd = len(keys) != count or b"." in lines or b"/\n" in lines or b"\n__" in lines or b"\n\n" in lines
+    if odd or any(map(operator.eq, keys, islice(keys, 1, None))):
+        return [], []
+    return keys, extensions
 
 
 def _without_bad_samples(found: Found, url: str, guard: Guard, damage: TarError | None) -> Found:
