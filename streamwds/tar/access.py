@@ -204,6 +204,8 @@ class ShardFile(_Numbered[Sample]):
         return sample
 
     def _read(self, at: int, size: int, sample: Sample) -> bytes:
+        if self.closed:
+            raise OpenError("it was closed", url=self.url)
         file = self._file or self._open()
         try:
             data = file.read(at, size)
@@ -215,12 +217,12 @@ class ShardFile(_Numbered[Sample]):
         return data
 
     def _open(self) -> _File:
-        if self.closed:
-            raise OpenError("it was closed", url=self.url)
         file = _File(self.url)
         if file.stat() != (self.indexed.size, self.indexed.mtime_ns):
             raise SourceError("the shard was changed after it was indexed; index it anew", url=self.url)
         self._file = file
+        if self.closed:  # (by another thread, meanwhile)
+            self._file = None
         return file
 
     def keys(self) -> list[str]:
