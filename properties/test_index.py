@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from properties.strategies import FOLDER, shard_specs, written
-from properties.test_hostile import SHARDS, mutated, told
+from properties.test_hostile import SHARDS, mutated, of_others, told
 from properties.test_round_trip import nearly_regular
 from streamwds import ShardFile, ShardFiles, tar, tarsamples
 from streamwds.errors import DamagedIndexWarning, SkippedWarning, StreamwdsError
@@ -94,7 +94,7 @@ def test_by_number_as_by_stream(spec: Any) -> None:
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=5000 if DEEP else 60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=5000 if DEEP else 40, suppress_health_check=[HealthCheck.too_slow])
 def test_by_number_as_by_stream_of_nearly_regular_shards(seed: int) -> None:
     r = Random(seed)
     path = FOLDER / "nearly.tar"
@@ -113,6 +113,16 @@ def test_by_number_as_by_stream_of_mutated_shards(chunk: int, tmp_path: Path) ->
             r = Random(seed)
             path = tmp_path / "mutated.tar"
             path.write_bytes(mutated(r, made[seed % len(made)]))
+            check(str(path))
+
+
+@pytest.mark.needs("../shared")
+def test_by_number_as_by_stream_of_mutated_shards_of_others(tmp_path: Path) -> None:
+    made = of_others()
+    path = tmp_path / "mutated.tar"
+    for seed in range(2_500 if DEEP else 100):
+        with told(seed):
+            path.write_bytes(mutated(Random(seed), made[seed % len(made)]))
             check(str(path))
 
 
@@ -164,6 +174,7 @@ def test_numbers_and_slices_are_those_of_a_list(spec: Any, data: st.DataObject) 
 
 
 @given(st.lists(shard_specs(whole=True).filter(lambda spec: spec.suffix == ".tar"), min_size=1, max_size=4), st.data())
+@settings(max_examples=1000 if DEEP else 40)
 def test_many_shards_are_one_sequence(specs: list[Any], data: st.DataObject) -> None:
     paths = [written(spec) for spec in specs]
     listed = list(paths | tarsamples)
