@@ -39,7 +39,7 @@ __all__ = ["ShardFile", "ShardFiles"]
 
 B = TypeVar("B", covariant=True)
 
-TOGETHER = 1 << 16  # bytes: a sample that takes no more is read as one piece
+TOGETHER = 1 << 14  # bytes: a sample that takes no more is read as one piece
 
 
 # ---- files
@@ -187,16 +187,20 @@ class ShardFile(_Numbered[Sample]):
     def _item(self, number: int) -> Sample:
         found = self.indexed
         first, last = found.samples[number : number + 2].tolist()
-        starts = found.starts[first:last].tolist()
-        sizes = found.sizes[first:last].tolist()
-        fields = found.fields[first:last].tolist()
         sample: Sample = {"__key__": found.key(number), "__url__": found.url}
-        begin = starts[0]
-        size = starts[-1] + sizes[-1] - begin
-        piece = self._read(begin, size, sample) if size <= TOGETHER else None
-        for field, start, size in zip(fields, starts, sizes):
-            name = self._fields[field]
-            if name is not None:
+        members = [
+            (self._fields[field], start, size)
+            for field, start, size in zip(
+                found.fields[first:last].tolist(), found.starts[first:last].tolist(), found.sizes[first:last].tolist()
+            )
+            if self._fields[field] is not None
+        ]
+        if members:
+            _, begin, _ = members[0]
+            _, start, size = members[-1]
+            together = start + size - begin
+            piece = self._read(begin, together, sample) if together <= TOGETHER else None
+            for name, start, size in members:
                 if piece is None:
                     sample[name] = self._read(start, size, sample)
                 else:
@@ -233,11 +237,8 @@ class ShardFile(_Numbered[Sample]):
         """The sample of this key; a `SampleKeyError` if none has it, or several have."""
         numbers = self._of_key(key)
         if len(numbers) != 1:
-            several = ", ".join(map(str, numbers))
-            message = (
-                f"the samples {several} have this key: take one by its number" if numbers else "no sample has this key"
-            )
-            raise SampleKeyError(message, url=self.url, key=key)
+            which = f"the samples {', '.join(map(str, numbers))} have" if numbers else "no sample has"
+            raise SampleKeyError(f"{which} this key", url=self.url, key=key)
         return self._item(numbers[0])
 
     def _of_key(self, key: str) -> list[int]:
@@ -353,8 +354,9 @@ class ShardFiles(_Numbered[B]):
         shard = bisect_right(self._ends, number)
         sample = self._shard(shard)[number - self._ends[shard]]  # (counted from the shard's end)
         items: Iterator[Any] = iter((sample,))
+        run = Run()
         for step in self.transform.steps:
-            items = step.plain(Run(), items)
+            items = step.plain(run, items)
         made = list(items)
         if len(made) != 1:
             message = f"a dataset needs one item for each sample, and {self.transform!r} gave {len(made)} for this one"

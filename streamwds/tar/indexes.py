@@ -37,7 +37,6 @@ __all__ = ["Index", "count", "index"]
 VERSION = "streamwds index 1"
 COLUMNS = {"offsets": "<i8", "starts": "<i8", "sizes": "<i8", "name_starts": "<i8", "samples": "<i8", "fields": "<i4"}
 
-
 _EQUAL = attrs.cmp_using(eq=np.array_equal)
 
 
@@ -200,9 +199,7 @@ def count(
     for url in Urls(shards).expanded:
         counts[url] = 0
         try:
-            counts[url] = len(index(url, eof=eof, handler=guard, save=save))
-        except SourceError:
-            counts[url] = _read_through(url, guard, lenient=eof == "lenient")
+            counts[url] = _counted(url, eof, guard, save)
         except StreamwdsError as error:
             if guard.ended:
                 raise
@@ -212,11 +209,13 @@ def count(
     return counts
 
 
-def _read_through(url: str, guard: Guard, *, lenient: bool) -> int:
-    """The number of samples in a shard that can only be read from its start."""
-    with shard_bytes(Shard(url)) as source:
-        samples = sample_stretches(source, guard, lenient=lenient, wanted=lambda field: False)
-        return sum(1 for _ in chain.from_iterable(samples))
+def _counted(url: str, eof: str, guard: Guard, save: bool) -> int:
+    try:
+        return len(index(url, eof=eof, handler=guard, save=save))
+    except SourceError:  # (nothing can be read from its middle)
+        with shard_bytes(Shard(url)) as source:
+            samples = sample_stretches(source, guard, lenient=eof == "lenient", wanted=lambda field: False)
+            return sum(1 for _ in chain.from_iterable(samples))
 
 
 # ---- the file beside the shard
@@ -255,7 +254,7 @@ def _kept(url: str, size: int, mtime_ns: int) -> Index | None:
         found = _unpacked(url, data)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
         warnings.warn(
             f"{path}: the index is damaged, so the shard is indexed anew ({error!r}); delete it, or save it anew",
             DamagedIndexWarning,
@@ -266,7 +265,7 @@ def _kept(url: str, size: int, mtime_ns: int) -> Index | None:
 
 
 def _unpacked(url: str, data: bytes) -> Index:
-    """The index in a file; a ValueError, KeyError or TypeError if it makes no sense."""
+    """The index in a file; an error of some class or other if it makes no sense."""
     at = data.index(b"\n") + 1
     if zlib.crc32(memoryview(data)[:-4]) != int.from_bytes(data[-4:], "little"):
         raise ValueError("its checksum is wrong")
@@ -284,7 +283,7 @@ def _unpacked(url: str, data: bytes) -> Index:
         head["size"],
         head["mtime_ns"],
         **columns,
-        field_names=tuple(head["field_names"]),
+        field_names=tuple(map(str, head["field_names"])),
         name_bytes=data[at:-4],
         ended=head["ended"],
         intact=True,

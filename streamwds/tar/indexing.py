@@ -10,7 +10,7 @@ import contextlib
 import operator
 from collections.abc import Iterator
 from itertools import islice, takewhile
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,10 @@ LEAST = 256 << 10  # bytes that are read at once, at first
 FEW, MANY = 64, 1 << 16  # members that are walked at once
 SPARSE = 8 << 10  # bytes between headers from which on it is cheaper to fetch each than to read all that lies between
 HOPS = 1024  # headers that are fetched at once
+
+
+Headers: TypeAlias = "tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]"
+"""Plain headers: their words, (n, 64); their offsets in the shard; the sizes that they give."""
 
 
 class Found(NamedTuple):
@@ -79,9 +83,9 @@ def _scan(raw: Any, size: int, url: str, members: _Members, *, lenient: bool) ->
                 found = _headers_in_a_block(raw, at, min(want, buffer.capacity), buffer)
             else:
                 found = _headers_one_by_one(raw, at, buffer)
-            at, passed = (at, 0) if found is None else _taken(*found, size, at, members)
+            end, passed = (0, 0) if found is None else _taken(*found, size, members)
             if passed:
-                want, some = 4 * want, FEW
+                at, want, some = end, 4 * want, FEW
             else:
                 source = _Passing(raw, size, url, at)
                 at, passed = _walked(islice(walk(source, lenient=lenient), some), at, members)
@@ -91,10 +95,8 @@ def _scan(raw: Any, size: int, url: str, members: _Members, *, lenient: bool) ->
             spacing = (at - begin) // passed
 
 
-def _headers_in_a_block(
-    raw: Any, at: int, want: int, buffer: Buffer
-) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]] | None:
-    """The plain headers at the front of the next block of the shard, their offsets, and the sizes that they give."""
+def _headers_in_a_block(raw: Any, at: int, want: int, buffer: Buffer) -> Headers | None:
+    """The plain headers at the front of the next block of the shard."""
     try:
         raw.seek(at)
         have, _ = buffer.fill(raw, 0, want)
@@ -108,10 +110,8 @@ def _headers_in_a_block(
     return found.words[:number], at + found.at[:number] * BLOCK, found.size[:number]
 
 
-def _headers_one_by_one(
-    raw: Any, at: int, buffer: Buffer
-) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]] | None:
-    """The same of headers that are far from each other: fetched one by one, but checked all at once."""
+def _headers_one_by_one(raw: Any, at: int, buffer: Buffer) -> Headers | None:
+    """The next plain headers, where they are far from each other: fetched one by one, but checked all at once."""
     offsets: list[int] = []
     sizes: list[int] = []
     memory, letters = buffer.memory, buffer.bytes
@@ -131,20 +131,15 @@ def _headers_one_by_one(
 
 
 def _taken(
-    words: NDArray[np.uint64],
-    offsets: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    end: int,
-    at: int,
-    members: _Members,
+    words: NDArray[np.uint64], offsets: NDArray[np.int64], sizes: NDArray[np.int64], end: int, members: _Members
 ) -> tuple[int, int]:
-    """Take in members with plain headers: where they end, and their number; (at, 0) if there is something odd."""
+    """Take in members that have plain headers: where they end, and their number; 0 if there is something odd."""
     behind = offsets + (sizes + 2 * BLOCK - 1 & -BLOCK)
     number = len(behind) - bool(len(behind) and behind[-1] > end)  # (only the last one's data can be cut)
     names: list[bytes] = np.ndarray((number,), f"S{NAME}", words, 0, (BLOCK,)).tolist()
     lines = b"\n".join([*names, b""])
     if not number or b"\0" in lines or b"/\n" in lines:  # (names that end before their NUL, or are folders)
-        return at, 0
+        return 0, 0
     members.add(names, offsets[:number], offsets[:number] + BLOCK, sizes[:number])
     return int(behind[number - 1]), number
 
