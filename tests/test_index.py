@@ -149,7 +149,9 @@ def test_the_columns_of_an_index(tmp_path: Path) -> None:
 
 def test_an_index_is_a_value(cats: Path, tmp_path: Path) -> None:
     found = tar.index(cats)
-    assert found == tar.index(cats) == pickle.loads(pickle.dumps(found))
+    copy = pickle.loads(pickle.dumps(found))
+    assert found == tar.index(cats) == copy
+    assert not copy.sizes.flags.writeable
     assert hash(found) == hash(tar.index(cats))
     other = tmp_path / "other.tar"
     other.write_bytes(CATS.replace(b"three", b"threE"))

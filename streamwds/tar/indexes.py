@@ -85,6 +85,9 @@ class Index:
         for name in COLUMNS:
             getattr(self, name).flags.writeable = False
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Index, attrs.astuple(self, recurse=False)  # (so that a copy's arrays are read-only, too)
+
     def __len__(self) -> int:
         """The number of samples."""
         return len(self.samples) - 1

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from streamwds.errors import TarError
 from streamwds.handlers import Guard
-from streamwds.tar.buffers import Buffer, borrowed
+from streamwds.tar.buffers import CAPACITY, Buffer, borrowed
 from streamwds.tar.grouping import grouped
 from streamwds.tar.headers import BLOCK, padded, text
 from streamwds.tar.members import walk
@@ -37,7 +37,7 @@ SPARSE = 8 << 10  # bytes between headers from which on it is cheaper to fetch e
 HOPS = 1024  # headers that are fetched at once
 
 
-Headers: TypeAlias = "tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]"
+PlainHeaders: TypeAlias = "tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]"
 """Plain headers: their words, (n, 64); their offsets in the shard; the sizes that they give."""
 
 
@@ -85,7 +85,7 @@ def _scan(raw: Any, size: int, url: str, members: _Members, *, lenient: bool) ->
                 found = _headers_one_by_one(raw, at, buffer)
             end, passed = (0, 0) if found is None else _taken(*found, size, members)
             if passed:
-                at, want, some = end, 4 * want, FEW
+                at, want, some = end, min(CAPACITY, 4 * want), FEW
             else:
                 source = _Passing(raw, size, url, at)
                 at, passed = _walked(islice(walk(source, lenient=lenient), some), at, members)
@@ -95,7 +95,7 @@ def _scan(raw: Any, size: int, url: str, members: _Members, *, lenient: bool) ->
             spacing = (at - begin) // passed
 
 
-def _headers_in_a_block(raw: Any, at: int, want: int, buffer: Buffer) -> Headers | None:
+def _headers_in_a_block(raw: Any, at: int, want: int, buffer: Buffer) -> PlainHeaders | None:
     """The plain headers at the front of the next block of the shard."""
     try:
         raw.seek(at)
@@ -110,7 +110,7 @@ def _headers_in_a_block(raw: Any, at: int, want: int, buffer: Buffer) -> Headers
     return found.words[:number], at + found.at[:number] * BLOCK, found.size[:number]
 
 
-def _headers_one_by_one(raw: Any, at: int, buffer: Buffer) -> Headers | None:
+def _headers_one_by_one(raw: Any, at: int, buffer: Buffer) -> PlainHeaders | None:
     """The next plain headers, where they are far from each other: fetched one by one, but checked all at once."""
     offsets: list[int] = []
     sizes: list[int] = []
