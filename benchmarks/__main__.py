@@ -15,8 +15,8 @@ from pathlib import Path
 from benchmarks.chart import draw
 from benchmarks.frame import Result, machine, measure, table
 
-THEMES = ("imports", "reading", "decoding", "tenbin")
-PACKAGES = ("numpy", "pillow", "torch", "webdataset", "spdl", "litdata")
+THEMES = ("imports", "reading", "index", "decoding", "tenbin")
+PACKAGES = ("numpy", "pillow", "torch", "webdataset", "wids", "spdl", "litdata")
 
 
 def main() -> None:

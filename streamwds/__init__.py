@@ -7,7 +7,7 @@ README.md is the way in; ARCHITECTURE.md tells which room is for what.
 
 from __future__ import annotations
 
-from streamwds import errors, iterators
+from streamwds import errors, iterators, tar
 from streamwds.codecs import tenbin
 from streamwds.context import Context
 from streamwds.ends import to_torch
@@ -31,6 +31,7 @@ from streamwds.stages.decoding import decode
 from streamwds.stages.fields import to_tuple
 from streamwds.stages.mapping import map, select
 from streamwds.stages.shuffling import shuffle
+from streamwds.tar.access import ShardFile, ShardFiles
 from streamwds.tar.members import Member, tarfiles
 from streamwds.tar.samples import group_by_keys, tarsamples
 from streamwds.tar.writer import TarWriter
@@ -42,6 +43,8 @@ __all__ = [
     "Position",
     "Sample",
     "Shard",
+    "ShardFile",
+    "ShardFiles",
     "Stage",
     "Stream",
     "StreamwdsError",
@@ -66,6 +69,7 @@ __all__ = [
     "split_by_worker",
     "stage",
     "take",
+    "tar",
     "tarfiles",
     "tarsamples",
     "tenbin",

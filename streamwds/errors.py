@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 __all__ = [
     "CollateError",
     "CompositionError",
+    "DamagedIndexWarning",
     "DecodeError",
     "DistributionError",
     "DoubleBatchWarning",
@@ -23,6 +24,7 @@ __all__ = [
     "OpenError",
     "PositionError",
     "ReplayError",
+    "SampleKeyError",
     "SkippedWarning",
     "SourceError",
     "StreamwdsError",
@@ -145,6 +147,10 @@ class DuplicateFieldError(TarError):
     """Two members of one sample that have the same field name."""
 
 
+class SampleKeyError(StreamwdsError, KeyError):
+    """A key under which a shard has no sample, or more than one."""
+
+
 class WriteError(StreamwdsError, ValueError):
     """A sample that can't be written so that it would be read back the same."""
 
@@ -189,3 +195,7 @@ class FewShardsWarning(UserWarning):
 
 class DoubleBatchWarning(UserWarning):
     """A DataLoader batches a stream that is batched already."""
+
+
+class DamagedIndexWarning(UserWarning):
+    """The index beside a shard is damaged, so the shard was indexed anew."""
