@@ -30,8 +30,10 @@ from streamwds.stages.decoding import decode
 from streamwds.stages.fields import to_tuple
 from streamwds.stages.mapping import map, select
 from streamwds.stages.shuffling import shuffle
+from streamwds.stages.writing import Written, tee, write_to
 from streamwds.tar.members import Member, tarfiles
 from streamwds.tar.samples import group_by_keys, tarsamples
+from streamwds.tar.shard_writer import ShardWriter
 from streamwds.tar.writer import TarWriter
 
 __all__ = [
@@ -41,10 +43,12 @@ __all__ = [
     "Position",
     "Sample",
     "Shard",
+    "ShardWriter",
     "Stage",
     "Stream",
     "StreamwdsError",
     "TarWriter",
+    "Written",
     "batched",
     "collate",
     "decode",
@@ -67,10 +71,12 @@ __all__ = [
     "take",
     "tarfiles",
     "tarsamples",
+    "tee",
     "to_torch",
     "to_tuple",
     "unbatched",
     "urls",
     "warn_and_continue",
     "warn_and_stop",
+    "write_to",
 ]

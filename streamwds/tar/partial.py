@@ -79,14 +79,12 @@ class Partial(Whole):
             os.unlink(self.temporary)
 
 
-_PARTIAL = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.partial", re.DOTALL)
-
-
-def remove_partials(folder: str, ours: re.Pattern[str]) -> None:
-    """Remove what killed writers left in a folder of files whose whole names match."""
+def remove_partials(path: str) -> None:
+    """Remove what killed writers of this file left beside its place."""
+    folder, name = os.path.split(path)
+    partial = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{8}}\.partial")
     with contextlib.suppress(FileNotFoundError):
         for entry in os.listdir(folder or "."):
-            found = _PARTIAL.fullmatch(entry)
-            if found and ours.fullmatch(found["name"]):
+            if partial.fullmatch(entry):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(os.path.join(folder, entry))

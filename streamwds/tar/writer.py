@@ -195,6 +195,8 @@ class TarWriter:
         """Add a sample of any kind, or say what is wrong with it."""
         if self.closed:
             raise WriteError("the writer is closed", url=self._path)
+        if not isinstance(sample, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise WriteError(f"a sample is a dict of fields, not a {type(sample).__name__}", url=self._path)
         key = sample.get("__key__")
         if not isinstance(key, str):
             given = "no __key__" if key is None else f"the __key__ {key!r}, which is no str"
