@@ -71,6 +71,7 @@ def restore(path: str, name: Callable[[int], str], start: int, *, moved: bool) -
     """
     remove_partials(path)
     found = _read(path)
+    remove_partials(local_path(name(start if found is None else found.shard)))
     if found is None:
         _check_free(name(start), "is there, and no record tells from which stream, and how far that was written")
         return Progress(start)

@@ -240,7 +240,8 @@ class WriteTo:
         return Written(**attrs.asdict(now(), filter=lambda field, _: field.name in attrs.fields_dict(Written)))
 
     def _save(self, record: str, name: Callable[[int], str], now: Progress) -> None:
-        length = os.path.getsize(local_path(name(now.shard - 1))) if now.shards else 0
+        there = now.shards and self.settings.get("post") is None  # (else it may be elsewhere by now)
+        length = os.path.getsize(local_path(name(now.shard - 1))) if there else 0
         progress.save(record, attrs.evolve(now, length=length), fsync=self.settings.get("fsync", False))
 
 

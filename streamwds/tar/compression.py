@@ -31,8 +31,8 @@ class Library:
 
     unpack: from a buffered file of compressed bytes to a file of what they say; a compressed shard may be several
         streams of the format one after the other.
-    pack: from a file that writes all it is given and a level (None: the usual one) to a file that compresses into it; closing that ends
-        the compressed stream, and leaves the file open.
+    pack: from a file that writes all it is given, and a level (None: the usual one), to a file that compresses into it;
+        closing that ends the compressed stream, and leaves the file open.
     failures: what both raise where the compressed bytes are wrong, besides OSError and EOFError.
     """
 

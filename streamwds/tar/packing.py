@@ -38,7 +38,8 @@ def packer(
     KeyError. The fields are plain ones (see `misread`). What needs a closer look gives None, and nothing is appended: a
     key that is there already or is no plain one, or a name or member too large.
     """
-    look_up = itemgetter(fields[0], *fields[1:], *others, "__key__")
+    names = (*fields, *others, "__key__")
+    look_up = itemgetter(names[0], names[1], *names[2:])
     ends = framing.ends
     extend = parts.extend
 

@@ -29,18 +29,17 @@ class ShardOptions(WriterOptions, total=False):
 
 
 def check_shard_options(
-    maxcount: int = 1,
+    maxcount: object = 1,
     maxsize: float = 1,
-    post: Callable[[str], object] | None = None,
-    start_shard: int = 0,
+    post: object = None,
+    start_shard: object = 0,
     **options: Any,
 ) -> None:
     """Raise a ValueError or TypeError for options that a `ShardWriter` can't have."""
     unknown = [name for name in options if name not in WriterOptions.__annotations__]
     if unknown:
         raise TypeError(f"there is no option {unknown[0]!r}; there are {', '.join(ShardOptions.__annotations__)}")
-    numbers: tuple[tuple[str, object, int], ...] = (("maxcount", maxcount, 1), ("start_shard", start_shard, 0))
-    for name, value, least in numbers:
+    for name, value, least in (("maxcount", maxcount, 1), ("start_shard", start_shard, 0)):
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ValueError(f"{name} is a whole number of at least {least}, not {value!r}")
     if not maxsize > 0:
