@@ -152,7 +152,7 @@ def test_wrong_places_are_found_while_composing(tmp_path: Path) -> None:
     with pytest.raises(CompositionError, match="end a stream"):
         tarsamples | wrong
     with pytest.raises(WriteError, match="a sample is a dict"):
-        ["a.tar"] | wds.identity | write_to(tmp_path / "%d.tar")
+        ["a.tar"] | wds.identity | write_to(tmp_path / "%d.tar")  # type: ignore[operator]
 
 
 def test_several_readers_need_places_of_their_own(tmp_path: Path) -> None:
@@ -205,11 +205,11 @@ def test_a_handler_is_told_of_samples_that_cannot_be_written(tmp_path: Path) -> 
 
 
 def test_a_handler_is_not_told_of_a_full_disk(tmp_path: Path) -> None:
-    missing, options = tmp_path / "no" / "%d.tar", {"handler": wds.ignore_and_continue}
+    missing, handler = tmp_path / "no" / "%d.tar", wds.ignore_and_continue
     with pytest.raises(WriteError, match="No such file"):
-        list(samples(3) | tee(missing, **options))
+        list(samples(3) | tee(missing, handler=handler))
     with pytest.raises(WriteError, match="No such file"):
-        samples(3) | write_to(missing, **options)
+        samples(3) | write_to(missing, handler=handler)
 
 
 # ---- a tee that is resumed
@@ -498,7 +498,7 @@ def killed_at(step):
             return result
         setattr(owner, name, called)
 
-for line in sys.stdin:
+while line := sys.stdin.readline():
     pattern, out, step = line.split()
     child = os.fork()
     if child == 0:
@@ -508,6 +508,7 @@ for line in sys.stdin:
         stream | write_to(out, resume=True, maxcount=7)
         os._exit(0)
     print(child, flush=True)
+    sys.stdin.readline()  # (until then the child stays, if only as a zombie, and can be killed)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
@@ -529,6 +530,8 @@ def server() -> Iterator[Callable[..., int]]:
             if seconds is not None:
                 time.sleep(seconds)
                 os.kill(child, signal.SIGKILL)
+            asks.write("\n")
+            asks.flush()
             return int(answers.readline())
 
         yield run
@@ -543,10 +546,10 @@ def check_complete(folder: Path) -> list[int]:
     return [n for numbers in found.values() for n in numbers]
 
 
-def check_once(folder: Path, count: int) -> None:
+def check_once(folder: Path, count: int, told: str) -> None:
     keys = check_complete(folder)
-    assert sorted(keys) == list(range(count)), Counter(keys).most_common(3)
-    assert [name for name in names(folder) if name.startswith(".")] == [".out-000.tar.progress.json"]
+    assert sorted(keys) == list(range(count)), (told, Counter(keys).most_common(3))
+    assert [name for name in names(folder) if name.startswith(".")] == [".out-000.tar.progress.json"], told
 
 
 def test_a_job_that_is_killed_again_and_again_writes_each_sample_once(tmp_path: Path) -> None:
@@ -569,7 +572,7 @@ def test_a_job_that_is_killed_again_and_again_writes_each_sample_once(tmp_path: 
                 kills += 1
             else:
                 assert run(pattern, f"{folder}/out-%03d.tar") == 0, f"seed {seed}"
-            check_once(folder, 159)
+            check_once(folder, 159, f"seed {seed}")
             seed += 1
 
 
@@ -587,7 +590,7 @@ def test_a_job_that_is_killed_at_any_step_goes_on(tmp_path: Path) -> None:
             again = run(pattern, out, step=step % 5) if step % 2 else 0
             assert {code, again} <= {0, -signal.SIGKILL}, f"step {step}"
             assert run(pattern, out) == 0, f"step {step}"
-            check_once(folder, 20)
+            check_once(folder, 20, f"step {step}")
             if code == 0:
                 break
         assert 20 < step < 199
