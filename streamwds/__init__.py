@@ -8,6 +8,7 @@ README.md is the way in; ARCHITECTURE.md tells which room is for what.
 from __future__ import annotations
 
 from streamwds import errors, iterators
+from streamwds.codecs import tenbin
 from streamwds.context import Context
 from streamwds.ends import to_torch
 from streamwds.errors import StreamwdsError
@@ -72,6 +73,7 @@ __all__ = [
     "tarfiles",
     "tarsamples",
     "tee",
+    "tenbin",
     "to_torch",
     "to_tuple",
     "unbatched",

@@ -27,6 +27,7 @@ __all__ = [
     "SourceError",
     "StreamwdsError",
     "TarError",
+    "TenbinError",
     "TruncatedError",
     "WriteError",
 ]
@@ -153,6 +154,10 @@ class WriteError(StreamwdsError, ValueError):
 
 class DecodeError(StreamwdsError):
     """A field whose bytes can't be decoded."""
+
+
+class TenbinError(StreamwdsError, ValueError):
+    """Bytes that are no intact tenbin (`offset` counts from their beginning), or with other infos than expected."""
 
 
 class EncodeError(StreamwdsError):

@@ -85,18 +85,18 @@ def unbatched(batches: Iterable[Any], *, handler: Handler = reraise_exception) -
 
 
 @_curried
-def tarfiles(shards: Iterable[Any], *, eof: str = "strict", handler: Handler = reraise_exception) -> Iterator[Any]:
-    """The members of shards."""
-    return _run(TarFiles(eof, handler), shards)
+def tarfiles(shards: Iterable[Any], **options: Any) -> Iterator[Any]:
+    """The members of shards; options as those of the stage."""
+    return _run(TarFiles(**options), shards)
 
 
 @_curried
-def group_by_keys(members: Iterable[Any], *, handler: Handler = reraise_exception) -> Iterator[Any]:
-    """Samples from the members of shards."""
-    return _run(GroupByKeys(handler), members)
+def group_by_keys(members: Iterable[Any], **options: Any) -> Iterator[Any]:
+    """Samples from the members of shards; options as those of the stage."""
+    return _run(GroupByKeys(**options), members)
 
 
 @_curried
-def tarsamples(urls: Iterable[Any], *, eof: str = "strict", handler: Handler = reraise_exception) -> Iterator[Any]:
-    """The samples in shards."""
-    return _run(TarSamples(eof, handler), urls)
+def tarsamples(urls: Iterable[Any], **options: Any) -> Iterator[Any]:
+    """The samples in shards; options as those of the stage."""
+    return _run(TarSamples(**options), urls)

@@ -115,8 +115,10 @@ def _fixed(values: Mapping[str, int]) -> Mapping[str, int]:
     if unknown:
         raise TypeError(f"within() takes {', '.join(attrs.fields_dict(Context))}, not {', '.join(unknown)}")
     pairs = {"rank": "world_size", "worker": "workers"}
-    alone = {k: v for k, v in values.items() if k not in pairs or pairs[k] in values}
-    Context(**alone)  # (a rank without its world_size can only be judged when the context is known)
+    # (whether there is such a rank can only be said when the world_size is known)
+    lone = [name for name, count in pairs.items() if name in values and count not in values]
+    enough = {pairs[name]: values[name] + 1 for name in lone if type(values[name]) is int}
+    Context(**{**enough, **values})
     return FrozenMapping(values)
 
 

@@ -26,6 +26,7 @@ from streamwds.errors import EncodeError
 TEXT = ("txt", "text", "transcript")
 INTEGER = ("cls", "cls2", "class", "count", "index", "inx", "id")
 JSON = ("json", "jsn")
+TENBIN = ("ten", "tb", "tenbin")
 IMAGES = ("jpg", "jpeg", "png", "ppm", "pgm", "pbm", "pnm", "webp", "tif", "tiff", "bmp", "gif")
 
 
@@ -45,7 +46,7 @@ def encode(field: str, value: Any) -> bytes:
 
 
 def test_holds_every_extension_once() -> None:
-    assert sorted(CODECS) == sorted([*TEXT, *INTEGER, *JSON, "npy", *IMAGES])
+    assert sorted(CODECS) == sorted([*TEXT, *INTEGER, *JSON, "npy", *TENBIN, *IMAGES])
     assert all(extension in codec.extensions for extension, codec in CODECS.items())
     with pytest.raises(TypeError):
         CODECS["txt"] = Codec(("txt",))  # type: ignore[index]

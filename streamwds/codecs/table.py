@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from streamwds.codecs import basic, images
+from streamwds.codecs import basic, images, tenbin
 from streamwds.codecs.codec import Codec, Decode, Encode
 
 __all__ = ["CODECS", "decoder", "encoder", "longest_extension"]
 
 CODECS: Mapping[str, Codec] = MappingProxyType(
-    {extension: codec for codec in (*basic.CODECS, *images.CODECS) for extension in codec.extensions}
+    {extension: codec for codec in (*basic.CODECS, *images.CODECS, *tenbin.CODECS) for extension in codec.extensions}
 )
 """Extension to codec, for every extension that is known."""
 

@@ -53,8 +53,10 @@ def _numbers(values: list[Any]) -> Any:
     if any(isinstance(v, (bool, np.bool_)) or not isinstance(v, (int, float, complex, np.number)) for v in values):
         return values
     column = np.array(values)
-    lossy = column.dtype.kind == "f" and all(isinstance(v, (int, np.integer)) for v in values)
-    return values if lossy or column.dtype == object else column  # (integers of which some are beyond 64 bits)
+    if column.dtype.kind not in "Of" or not all(isinstance(v, (int, np.integer)) for v in values):
+        return values if column.dtype == object else column
+    # integers of which some need 64 bits without a sign, so that numpy makes floats of them, or of which some need more
+    return np.array(values, np.uint64) if all(0 <= v < 1 << 64 for v in values) else values
 
 
 def collate(items: Sequence[Any]) -> Any:

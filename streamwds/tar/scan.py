@@ -88,8 +88,11 @@ def fold(operation: Any, rows: Words, together: int = 16) -> Words:
     return np.asarray(operation.reduce(whole, 0))
 
 
-def headers(buffer: Buffer, end: int) -> Headers | None:
-    """All headers in the first `end` bytes, each but perhaps the last with its data; None if one is odd."""
+def headers(buffer: Buffer, end: int, bare: Blocks | None = None) -> Headers | None:
+    """All headers in the first `end` bytes, each but perhaps the last with its data; None if one is odd.
+
+    bare: block numbers of headers whose data was left out of the buffer.
+    """
     blocks = end >> 9
     at: Blocks = (buffer.magic[:blocks] == _USTAR).nonzero()[0]
     while True:
@@ -102,6 +105,11 @@ def headers(buffer: Buffer, end: int) -> Headers | None:
         after = size + 1023
         after >>= 9
         after += at
+        if bare is not None:
+            rows = np.searchsorted(at, bare)
+            if not bool((at.take(rows, mode="clip") == bare).all()):
+                return None
+            after[rows] = bare + 1
         if bool((after[:-1] == at[1:]).all()):
             break
         at = _chain(at, after)

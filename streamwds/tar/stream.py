@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import io
 import lzma
+import os
 import zlib
 from collections.abc import Callable, Generator
 from typing import Any
@@ -15,7 +16,7 @@ from streamwds.shards.opening import Shard
 from streamwds.tar.compression import Library, MissingExtraError, recognised
 from streamwds.tar.headers import BLOCK, checksum_holds
 
-__all__ = ["ShardBytes", "shard_bytes"]
+__all__ = ["OpenShard", "ShardBytes", "shard_bytes"]
 
 BUFFER = 1 << 18
 PIECE = 1 << 24  # at most so much memory is taken on a header's word alone
@@ -27,31 +28,62 @@ _FAILURES: tuple[type[Exception], ...] = (OSError, EOFError, MemoryError, zlib.e
 
 
 class ShardBytes:
-    """Reads a shard, by `readinto` or by `read`; `at` is the offset of the next byte in the uncompressed shard.
+    """Bytes of a shard in their order; `at` is the offset of the next one in the uncompressed shard."""
+
+    __slots__ = ("at", "url")
+    at: int
+    url: str
+
+    def read(self, size: int) -> bytes:
+        """The next bytes: as many as asked for, or fewer at the end of the shard."""
+        raise TypeError(f"{type(self).__name__} does not say how it reads")
+
+    def pass_over(self, size: int) -> int:
+        """Read and forget; how many bytes there were."""
+        passed = 0
+        while passed < size and (data := self.read(min(size - passed, BUFFER))):
+            passed += len(data)
+        return passed
+
+
+class OpenShard(ShardBytes):
+    """Reads a shard, by `readinto` or by `read`.
 
     (Once `read` was called, `readinto` must not be, for `read` reads ahead.)
     """
 
-    __slots__ = ("_failures", "_read", "_readinto", "at", "url")
+    __slots__ = ("_buffered", "_failures", "_raw", "_readinto", "file")
 
-    def __init__(self, raw: Any, url: str, at: int = 0, *, failures: tuple[type[Exception], ...] = _FAILURES) -> None:
+    def __init__(
+        self,
+        raw: Any,
+        url: str,
+        at: int = 0,
+        *,
+        file: io.FileIO | None = None,
+        failures: tuple[type[Exception], ...] = _FAILURES,
+    ) -> None:
+        """file: the raw file, if it is one in which seeking costs next to nothing. failures: what reading may raise."""
+        self.file = file
         self._failures = failures
+        self._raw = raw
         self._readinto = raw.readinto
-        self._read = io.BufferedReader(raw, BUFFER).read
+        self._buffered: io.BufferedReader | None = None  # made by the first `read`, for it notes where it begins
         self.url = url
         self.at = at
 
     def read(self, size: int) -> bytes:
-        """The next bytes: as many as asked for, or fewer at the end of the shard."""
         start = self.at
         try:
-            data = self._read(size if size <= PIECE else PIECE)
+            if self._buffered is None:
+                self._buffered = io.BufferedReader(self._raw, BUFFER)
+            data = self._buffered.read(size if size <= PIECE else PIECE)
             self.at = start + len(data)
             if len(data) == size or not data:
                 return data
             parts = [data]
             missing = size - len(data)
-            while missing and (data := self._read(min(missing, PIECE))):
+            while missing and (data := self._buffered.read(min(missing, PIECE))):
                 parts.append(data)
                 missing -= len(data)
                 self.at += len(data)
@@ -68,21 +100,41 @@ class ShardBytes:
         self.at += got
         return got
 
+    def pass_over(self, size: int) -> int:
+        """Read and forget, or seek; how many bytes there were."""
+        if self.file is None:
+            return super().pass_over(size)
+        try:
+            passed = min(size, max(0, os.fstat(self.file.fileno()).st_size - self.at))
+            self.at = (self._buffered or self.file).seek(self.at + passed)
+        except self._failures as error:
+            raise self._failed(error, self.at) from error
+        return passed
+
     def behind(self, front: bytes, at: int) -> ShardBytes:
         """The same shard behind some bytes that were read already, from offset `at` on."""
         return _Pushed(front, at, self)
 
     def _failed(self, error: Exception, at: int) -> TarError:
         if isinstance(error, MemoryError):
-            return TarError("there is not enough memory to read it", url=self.url, offset=at)
+            hint = "a file in it is too large; tarsamples(suffixes={…}) reads only the fields that you name"
+            return TarError(f"there is not enough memory to read it: {hint}", url=self.url, offset=at)
         if isinstance(error, EOFError):
             return TruncatedError(f"the compressed shard is cut: {error}", url=self.url, offset=at)
         if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
             return TarError(f"reading failed: {error}", url=self.url, offset=at)
         return TarError(f"the compressed shard is damaged: {error}", url=self.url, offset=at)
 
+    def seek(self, at: int) -> None:
+        """Go to an offset of a `file`."""
+        assert self.file is not None
+        try:
+            self.at = self.file.seek(at)
+        except self._failures as error:
+            raise self._failed(error, at) from error
+
     def skip(self, size: int) -> None:
-        """Read and forget."""
+        """Read and forget, as `readinto` does."""
         memory = memoryview(bytearray(min(size, BUFFER)))
         while size > 0 and (got := self.readinto(memory[:size])):
             size -= got
@@ -109,6 +161,13 @@ class _Pushed(ShardBytes):
         self.at += len(data)
         return data
 
+    def pass_over(self, size: int) -> int:
+        front = len(self._front[:size])
+        self._front = self._front[front:]
+        passed = front + self._rest.pass_over(size - front)
+        self.at += passed
+        return passed
+
 
 class _Front(io.RawIOBase):
     """A file behind bytes that were read from it already.
@@ -133,7 +192,7 @@ class _Front(io.RawIOBase):
 
 
 @contextlib.contextmanager
-def shard_bytes(shard: Shard, offset: int = 0) -> Generator[ShardBytes]:
+def shard_bytes(shard: Shard, offset: int = 0) -> Generator[OpenShard]:
     """Open a shard at an offset of its uncompressed bytes: seeks in a plain file, and reads up to it in any other."""
     with contextlib.ExitStack() as stack:
         raw: Any = stack.enter_context(shard.open())
@@ -146,14 +205,14 @@ def shard_bytes(shard: Shard, offset: int = 0) -> Generator[ShardBytes]:
         except _FAILURES as error:  # (of whatever kind, for the file may be one that a caller's opener unpacks)
             raise OpenError(f"reading failed: {error}", url=shard.url) from error
         if seeks:
-            yield ShardBytes(raw, shard.url, offset)
+            yield OpenShard(raw, shard.url, offset, file=raw if type(raw) is io.FileIO else None)
             return
         front = _Front(raw, start)
         failures = _FAILURES
         if library is not None:
             failures = (*failures, *library.failures)
             front = _Front(stack.enter_context(library.unpack(io.BufferedReader(front, BUFFER))))
-        found = ShardBytes(front, shard.url, failures=failures)
+        found = OpenShard(front, shard.url, failures=failures)
         found.skip(offset)
         yield found
 
