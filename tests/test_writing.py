@@ -290,7 +290,12 @@ def test_a_stream_ends_in_shards(tmp_path: Path) -> None:
 
 def test_write_to_is_a_value() -> None:
     assert write_to("a-%d.tar", mtime=0) == write_to(Path("a-%d.tar"), mtime=0) != write_to("a-%d.tar")
-    assert "a-%d.tar" in repr(write_to("a-%d.tar", mtime=0))
+    assert repr(write_to("a-%d.tar")) == "write_to('a-%d.tar')"
+    text = "write_to('a-%d.tar', resume=True, handler=skip_at_most(3), maxcount=3, post=print)"
+    assert repr(write_to("a-%d.tar", post=print, maxcount=3, resume=True, handler=wds.skip_at_most(3))) == text
+    assert eval(text, {name: getattr(wds, name) for name in wds.__all__}) == write_to(
+        "a-%d.tar", post=print, maxcount=3, resume=True, handler=wds.skip_at_most(3)
+    )
 
 
 @contextmanager

@@ -61,6 +61,12 @@ def _readers_pattern(pattern: Any, context: Context, name: str) -> Any:
     return pattern if callable(pattern) else filled(pattern, attrs.asdict(context))
 
 
+def _as_code(name: str, pattern: Any, options: Mapping[str, Any]) -> str:
+    defaults = {"handler": reraise_exception, "resume": False}
+    given = (f", {k}={code(v)}" for k, v in options.items() if k not in defaults or v is not defaults[k])
+    return f"{name}({code(pattern)}{''.join(given)})"
+
+
 def _wrote(writer: ShardWriter, sample: Any, guard: Guard) -> bool:
     """Write a sample. Of one that is refused the handler is told; false if it has it skipped, or ends the stream."""
     guard.seen += 1
@@ -99,9 +105,7 @@ class Tee(Step[Any, Any]):
         return [self.name, {k: fingerprint(v) for k, v in self.settings.items() if k in deciding}]
 
     def __repr__(self) -> str:
-        handler = {} if self.handler is reraise_exception else {"handler": self.handler}
-        options = "".join(f", {k}={code(v)}" for k, v in {**handler, **self.settings}.items())
-        return f"{self.name}({code(self.pattern)}{options})"
+        return _as_code(self.name, self.pattern, {"handler": self.handler, **self.settings})
 
     def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
         pattern = _readers_pattern(self.pattern, run.context, self.name)
@@ -178,7 +182,7 @@ class Written:
     skipped: int = 0
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class WriteTo:
     """Ends a stream: see `write_to`."""
 
@@ -188,6 +192,9 @@ class WriteTo:
     settings: Mapping[str, Any] = attrs.field(
         converter=FrozenMapping, validator=lambda self, field, value: check_shard_options(**value)
     )
+
+    def __repr__(self) -> str:
+        return _as_code("write_to", self.pattern, {"resume": self.resume, "handler": self.handler, **self.settings})
 
     __array_ufunc__ = None  # else numpy would broadcast `array | write_to(…)` over the array's elements
 

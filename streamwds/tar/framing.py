@@ -48,7 +48,7 @@ class Framing:
             data = front + b"%011o" % size + self._mtime
             return data, (adler32(data) & 65535) - 1
 
-        return Memo(start, most=1 << 12)
+        return Memo(start, most=1 << 10)
 
     def _end(self, start: int) -> bytes:
         return b"%06o\0 " % (start + self._blank_sum) + self._plain

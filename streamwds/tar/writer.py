@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, BinaryIO, TypeAlias, TypedDict
+from typing import Any, BinaryIO, TypeAlias, TypedDict, cast
 
 from streamwds.codecs.table import encoder as encoder_of
 from streamwds.codecs.table import longest_extension
@@ -132,9 +132,11 @@ class TarWriter:
         if library is not None:
             try:
                 self._file = library.pack(self._whole, level)
-            except OSError as error:  # (some write their header at once)
+            except BaseException as error:  # (some write their header at once)
                 self.abort()
-                raise self._failed(error) from error
+                if isinstance(error, OSError):
+                    raise self._failed(error) from error
+                raise
 
     # ---- samples
 
@@ -218,9 +220,7 @@ class TarWriter:
         return name not in ("__key__", "__url__") and (self._keep_meta or not name.startswith("_"))
 
     def _fields(self, key: str, sample: Mapping[str, Any]) -> list[tuple[str, Any]]:
-        values: Mapping[str, Any] = sample
-        if callable(self._encoder):
-            values = self._encoder(sample)
+        values = self._encoded_sample(key, sample, self._encoder) if callable(self._encoder) else sample
         wrong: list[Any] = [field for field in values if not isinstance(field, str)]  # pyright: ignore[reportUnnecessaryIsInstance]
         if wrong:
             raise WriteError(f"a field's name is a str, not {wrong[0]!r}", url=self._path, key=key)
@@ -229,6 +229,17 @@ class TarWriter:
             if reason := misread(key, field):
                 raise WriteError(reason, url=self._path, key=key, field=field)
         return fields
+
+    def _encoded_sample(
+        self, key: str, sample: Mapping[str, Any], encode: Callable[[Mapping[str, Any]], Any]
+    ) -> Mapping[str, Any]:
+        try:
+            values = encode(sample)
+        except Exception as cause:
+            raise EncodeError(f"{type(cause).__name__}: {cause}", url=self._path, key=key) from cause
+        if not isinstance(values, Mapping):
+            raise EncodeError(f"its encoder gave a {type(values).__name__}, not a dict", url=self._path, key=key)
+        return cast("Mapping[str, Any]", values)
 
     def _encoded(self, key: str, field: str, value: Any) -> bytes:
         if isinstance(value, (bytes, bytearray, memoryview)):
@@ -256,12 +267,14 @@ class TarWriter:
     # ---- the file
 
     def _flush(self) -> None:
-        data = b"".join(self._parts)
+        large = self._waiting > 16 * FLUSH  # (so much isn't copied only to be written at once)
+        pieces = list(self._parts) if large else [b"".join(self._parts)]
         self._parts.clear()
+        self._size += self._waiting
         self._waiting = 0
-        self._size += len(data)
         try:
-            self._file.write(data)
+            for piece in pieces:
+                self._file.write(piece)
         except BaseException as error:  # half a sample may be in the file
             self.abort()
             if isinstance(error, OSError):
@@ -274,7 +287,9 @@ class TarWriter:
             return
         try:
             end = 2 * BLOCK
-            self._parts.append(bytes(end + -(self._size + self._waiting + end) % RECORD))
+            end += -(self._size + self._waiting + end) % RECORD
+            self._parts.append(bytes(end))
+            self._waiting += end
             self._flush()
             if self._file is not self._whole:
                 self._file.close()
