@@ -366,12 +366,16 @@ def test_write_to_without_resume_begins_anew_and_forgets(tmp_path: Path) -> None
 def test_a_record_of_another_pipeline_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "out-%d.tar"
     source(tmp_path) | take(8) | write_to(out, resume=True, maxcount=4)
+    for leftover in ("out-2.tar", ".out-2.tar.01234567.partial"):
+        (tmp_path / leftover).write_bytes(b"of a killed writer")
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     for stream in (source(tmp_path), source(tmp_path) | shuffle(3), source(tmp_path / "other", (3, 3)) | take(8)):
         with pytest.raises(PositionError):
             stream | write_to(out, resume=True, maxcount=4)
     with pytest.raises(SourceError):
         iter(samples(3)) | wds.identity | write_to(out, resume=True)
+    with pytest.raises(SourceError):
+        iter(samples(3)) | wds.identity | write_to(tmp_path / "once-%d.tar", resume=True)
     assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 
@@ -404,6 +408,14 @@ def test_what_lies_there_must_agree_with_the_record(tmp_path: Path) -> None:
     record.unlink()
     with pytest.raises(WriteError, match="no record tells"):
         stream | end
+
+
+def test_a_stream_that_a_handler_ended_has_ended(tmp_path: Path) -> None:
+    given = [*samples(5), {"__key__": "a.b", "cls": 1}, *samples(3, 5)]
+    end = write_to(tmp_path / "%d.tar", resume=True, maxcount=3, handler=wds.ignore_and_stop)
+    for _ in range(3):
+        assert given | end == Written(shards=2, samples=5, bytes=5 * 2048 - 512)
+    assert shards(tmp_path) == {"0.tar": [0, 1, 2], "1.tar": [3, 4]}
 
 
 def test_shards_that_post_moves_are_written_once(tmp_path: Path) -> None:

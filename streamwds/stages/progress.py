@@ -19,7 +19,7 @@ from streamwds.position import Position
 from streamwds.shards.opening import local_path
 from streamwds.tar.partial import Partial, remove_partials
 
-__all__ = ["Progress", "forget", "record_path", "restore", "save"]
+__all__ = ["Progress", "forget", "record_path", "restore", "save", "tidy"]
 
 FORMAT = 1
 
@@ -64,24 +64,28 @@ def forget(path: str) -> None:
 
 
 def restore(path: str, name: Callable[[int], str], start: int, *, moved: bool) -> Progress:
-    """The progress that the record tells of, when what lies there agrees with it; at the first time, none.
+    """The progress that the record tells of, if what lies there agrees with it; the first time, none. Changes nothing.
 
     Shards that no record tells of, or recorded ones that are gone or changed, are a `WriteError`. moved: shards may be
     gone because `post` moved them away.
     """
-    remove_partials(path)
     found = _read(path)
-    remove_partials(local_path(name(start if found is None else found.shard)))
     if found is None:
         _check_free(name(start), "is there, and no record tells from which stream, and how far that was written")
         return Progress(start)
     if not moved:
         _check_written(found, name, start)
     _check_free(name(found.shard + 1), f"is there, and {path} tells of none behind number {found.shard}")
-    unrecorded = local_path(name(found.shard))
-    if os.path.exists(unrecorded):  # (the writer was killed when it had published, and not yet recorded it)
-        os.unlink(unrecorded)
     return found
+
+
+def tidy(path: str, name: Callable[[int], str], found: Progress) -> None:
+    """Remove what a killed writer left: partial files, and a shard that was published and not yet recorded."""
+    following = local_path(name(found.shard))
+    remove_partials(path)
+    remove_partials(following)
+    if os.path.exists(following):
+        os.unlink(following)
 
 
 def _read(path: str) -> Progress | None:

@@ -207,21 +207,27 @@ class WriteTo:
         name = shard_namer(pattern)
         start: int = self.settings.get("start_shard", 0)
         record = progress.record_path(name, start)
-        before = Progress(start)
         if not self.resume:
             progress.forget(record)  # (it would tell of other shards than those that are there from now on)
-            return self._write(stream, pattern, before, lambda now: None)
+            return self._write(stream, ((item, None) for item in stream), pattern, Progress(start), lambda now: None)
         before = progress.restore(record, name, start, moved=self.settings.get("post") is not None)
-        save = functools.partial(self._save, record, name)
-        if before.position is None:
-            save(before)
-        else:
+        if before.position is not None:
             stream = stream.at(before.position)
-        return self._write(stream, pattern, before, save)
+        pairs = stream.tracked()  # (only what can be read again: to here, nothing was touched)
+        progress.tidy(record, name, before)
+        save = functools.partial(self._save, record, name)
+        save(before)
+        return self._write(stream, pairs, pattern, before, save)
 
-    def _write(self, stream: Stream[Any], pattern: Any, before: Progress, save: Callable[[Progress], None]) -> Written:
+    def _write(
+        self,
+        stream: Stream[Any],
+        pairs: Iterator[Pair],
+        pattern: Any,
+        before: Progress,
+        save: Callable[[Progress], None],
+    ) -> Written:
         guard = Guard(self.handler, stream.skipped)
-        pairs = stream.tracked() if self.resume else ((item, None) for item in stream)
         position = before.position
         settings: dict[str, Any] = {**self.settings, "start_shard": before.shard}
         with ShardWriter(pattern, **settings) as writer:
@@ -236,15 +242,17 @@ class WriteTo:
                     position=position,
                 )
 
-            for item, position in pairs:  # noqa: B007  (now)
-                if not _wrote(writer, item, guard):
-                    if guard.ended:
-                        break
-                elif not writer.count:
+            for item, after in pairs:
+                written = _wrote(writer, item, guard)
+                if guard.ended:
+                    break
+                position = after
+                if written and not writer.count:
                     save(now())
             writer.close()
             save(now())
-        return Written(**attrs.asdict(now(), filter=lambda field, _: field.name in attrs.fields_dict(Written)))
+        done = now()
+        return Written(done.shards, done.samples, done.bytes, done.skipped)
 
     def _save(self, record: str, name: Callable[[int], str], now: Progress) -> None:
         there = now.shards and self.settings.get("post") is None  # (else it may be elsewhere by now)
