@@ -325,6 +325,7 @@ _handlers = st.sampled_from(
 )
 _sizes = st.sampled_from([1, 2, 2, 3, 4, 7])
 _seeds = st.integers(-2, 2)
+_outputs = st.sampled_from([f"{FOLDER}/out{n}-{{rank}}-{{worker}}-%d.tar" for n in range(3)])
 _eofs = st.sampled_from(["strict", "lenient"])
 
 Drawn: TypeAlias = st.SearchStrategy[tuple[wds.Stage[Any, Any], str]]
@@ -372,6 +373,10 @@ def _after(kind: str) -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
         yield (kind, st.just(wds.map(functools.partial(numbered, field="n"))))
         fields = st.sampled_from([("__key__", "txt"), ("__key__", "cls;txt", "npy"), ("__key__",)])
         yield ("tuple", st.builds(lambda names, handler: wds.to_tuple(*names, handler=handler), fields, _handlers))
+        yield (
+            kind,
+            st.builds(wds.tee, _outputs, maxcount=_sizes, compress=st.sampled_from([False, "gz"]), handler=_handlers),
+        )
         yield ("number", st.just(wds.map(len)))
         yield ("field", st.just(wds.map(operator.itemgetter("__key__"))))
     elif kind == "url":

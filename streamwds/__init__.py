@@ -31,9 +31,11 @@ from streamwds.stages.decoding import decode
 from streamwds.stages.fields import to_tuple
 from streamwds.stages.mapping import map, select
 from streamwds.stages.shuffling import shuffle
+from streamwds.stages.writing import Written, tee, write_to
 from streamwds.tar.access import ShardFile, ShardFiles
 from streamwds.tar.members import Member, tarfiles
 from streamwds.tar.samples import group_by_keys, tarsamples
+from streamwds.tar.shard_writer import ShardWriter
 from streamwds.tar.writer import TarWriter
 
 __all__ = [
@@ -45,10 +47,12 @@ __all__ = [
     "Shard",
     "ShardFile",
     "ShardFiles",
+    "ShardWriter",
     "Stage",
     "Stream",
     "StreamwdsError",
     "TarWriter",
+    "Written",
     "batched",
     "collate",
     "decode",
@@ -72,6 +76,7 @@ __all__ = [
     "tar",
     "tarfiles",
     "tarsamples",
+    "tee",
     "tenbin",
     "to_torch",
     "to_tuple",
@@ -79,4 +84,5 @@ __all__ = [
     "urls",
     "warn_and_continue",
     "warn_and_stop",
+    "write_to",
 ]

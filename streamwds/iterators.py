@@ -23,6 +23,7 @@ from streamwds.stages.decoding import decode_items
 from streamwds.stages.fields import to_tuple_items
 from streamwds.stages.mapping import map_items, select_items
 from streamwds.stages.shuffling import Shuffle
+from streamwds.stages.writing import Tee
 from streamwds.steps import Run, Step
 from streamwds.tar.members import TarFiles
 from streamwds.tar.samples import GroupByKeys, TarSamples
@@ -37,6 +38,7 @@ __all__ = [
     "take",
     "tarfiles",
     "tarsamples",
+    "tee",
     "to_tuple",
     "unbatched",
 ]
@@ -68,6 +70,12 @@ def take(n: int, items: Iterable[Any]) -> Iterator[Any]:
 def shuffle(size: int, items: Iterable[Any], *, initial: int | None = None, seed: int = 0) -> Iterator[Any]:
     """Mix items within blocks, always in the same order for the same seed."""
     return _run(Shuffle(size, initial, seed), items)
+
+
+@_curried
+def tee(pattern: Any, items: Iterable[Any], *, handler: Handler = reraise_exception, **options: Any) -> Iterator[Any]:
+    """The samples, which are written to shards while they pass by."""
+    return _run(Tee(pattern, handler, options), items)
 
 
 @_curried

@@ -580,7 +580,7 @@ class Maker:
         needed = [
             f"*{p.name}" if p.kind is p.VAR_POSITIONAL else p.name
             for p in inspect.signature(self.function).parameters.values()
-            if p.default is p.empty
+            if p.default is p.empty and p.kind is not p.VAR_KEYWORD
         ]
         return CompositionError(f"{name} makes a stage: write {name}({', '.join(needed)})")
 

@@ -27,10 +27,12 @@ from streamwds import (
     take,
     tarfiles,
     tarsamples,
+    tee,
     to_torch,
     to_tuple,
     unbatched,
     urls,
+    write_to,
 )
 
 
@@ -189,3 +191,12 @@ def wrong() -> None:
     _ = to_torch(["a"])
     _ = to_torch(tarsamples, [1])
     _ = to_torch(urls("a"), ["a"])
+    # ---- writing
+    _ = urls("a") | tarsamples | tee
+    _ = tee("a-%06d.tar", maxcount="3")
+    _ = tee("a-%06d.tar", max_count=3)
+    _ = tee(3)
+    _ = urls("a") | write_to("a-%06d.tar")
+    _ = urls("a") | tarsamples | batched(3) | write_to("a-%06d.tar")
+    _ = urls("a") | tarsamples | write_to("a-%06d.tar", compress=3)
+    _ = urls("a") | tarsamples | write_to("a-%06d.tar") | take(3)

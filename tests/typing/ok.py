@@ -21,8 +21,11 @@ from streamwds import (
     Position,
     Sample,
     Shard,
+    ShardWriter,
     Stage,
     Stream,
+    TarWriter,
+    Written,
     batched,
     collate,
     decode,
@@ -41,11 +44,13 @@ from streamwds import (
     take,
     tarfiles,
     tarsamples,
+    tee,
     to_torch,
     to_tuple,
     unbatched,
     urls,
     warn_and_continue,
+    write_to,
 )
 from streamwds.stage import Batching, Into, Ready, Same, Unbatching
 from streamwds.torch import TorchStream
@@ -338,6 +343,19 @@ def torch() -> None:
     assert_type(to_torch(stream).stream, Stream[Batch])
     assert_type(next(iter(to_torch(stream))), Batch)
     assert_type(to_torch(tarsamples | batched(2), ["a"]), TorchStream[Batch])
+
+
+def writing() -> None:
+    assert_type(urls("a") | tarsamples | tee("a-%06d.tar", maxcount=3, mtime=0) | batched(2), Stream[Batch])
+    assert_type(tee("a-{rank}-{:06d}.tar", handler=warn_and_continue), Same)
+    assert_type(tarsamples | tee(lambda n: f"{n}.tar", compress=("zst", 9)), Stage[str, Sample])
+    assert_type(urls("a") | tarsamples | decode() | write_to("a-%06d.tar", resume=True, post=print), Written)
+    assert_type([{"__key__": "1", "cls": 7}] | write_to("a-%06d.tar", encoder={"cls": bytes}), Written)
+    assert_type((urls("a") | tarsamples | write_to("a-%06d.tar")).samples, int)
+    with ShardWriter("a-%06d.tar", 100, 1e6, start_shard=3, user="me", keep_meta=True) as shards:
+        assert_type(shards.write({"__key__": "1", "txt": ""}), int)
+    with TarWriter("a.tar", "me", "us", 0o600, "gz", False, mtime=0.0, fsync=True) as writer:
+        assert_type(writer.dwrite("1", txt=b""), int)
 
 
 # ---- variables, parameters, choices
