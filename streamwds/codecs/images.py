@@ -29,6 +29,7 @@ are writable.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import io
@@ -41,16 +42,32 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from streamwds.codecs.codec import Codec, Decode, describe, to_array
+from streamwds.codecs.codec import Codec, Decode, Encode, describe, to_array
 from streamwds.errors import EncodeError
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["CODECS", "FORMATS", "SPECS", "ImageSpec", "decode_image", "encode_image", "image_decoder"]
+__all__ = ["ALLOWED", "CODECS", "FORMATS", "SPECS", "ImageSpec", "decode_image", "encode_image", "image_decoder", "jpeg", "png", "webp"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM")
 """Pillow's names of the formats that are opened. Never EPS, for which Pillow starts Ghostscript."""
+
+_WEB = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+
+ALLOWED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        **dict.fromkeys(("jpg", "jpeg", "png", "webp", "gif", "bmp"), _WEB),
+        **dict.fromkeys(("tif", "tiff"), ("TIFF",)),
+        **dict.fromkeys(("ppm", "pgm", "pbm", "pnm"), ("PPM",)),
+    }
+)
+"""As which formats a picture of an extension is opened.
+
+Servers on the web call JPEG, PNG, WebP, GIF and BMP by each other's names so often that browsers go by the first bytes
+alone (WHATWG, MIME Sniffing), and shards made of the web keep the names. So these five are opened under each other's
+extensions; TIFF and PNM, with which that does not happen, only under their own.
+"""
 
 Mode: TypeAlias = Literal["L", "RGB", "RGBA"]
 
@@ -90,7 +107,7 @@ SPECS: Mapping[str, ImageSpec] = MappingProxyType(
 # ---- bytes to pictures
 
 
-def image_decoder(spec: str) -> Decode:
+def image_decoder(spec: str, formats: tuple[str, ...] = FORMATS, max_pixels: int | None = None) -> Decode:
     """The function that decodes a picture's bytes as `spec` says; `ValueError` for a spec that is none.
 
     It can be pickled. See the table above for what it gives, and `decode_image` for what it raises.
@@ -100,10 +117,12 @@ def image_decoder(spec: str) -> Decode:
     """
     if spec not in SPECS:
         raise ValueError(f"no image spec is called {spec!r}; there are {', '.join(SPECS)}")
-    return functools.partial(decode_image, spec=SPECS[spec])
+    return functools.partial(decode_image, spec=SPECS[spec], formats=formats, max_pixels=max_pixels)
 
 
-def decode_image(data: bytes, spec: ImageSpec) -> Any:
+def decode_image(
+    data: bytes, spec: ImageSpec, formats: tuple[str, ...] = FORMATS, max_pixels: int | None = None
+) -> Any:
     """One picture as `spec` says: a numpy array or torch tensor, contiguous, writable and owning its memory, or a
     Pillow image, loaded and without a file behind it.
 
@@ -111,16 +130,16 @@ def decode_image(data: bytes, spec: ImageSpec) -> Any:
     background put behind it. EXIF orientation is not applied. 16-bit gray is rounded to the nearest of 256 levels;
     of 16-bit colour, Pillow keeps the high byte.
 
-    Raises `PIL.UnidentifiedImageError` (an `OSError`) for what is none of `FORMATS`, `OSError` or `ValueError` for a
+    Raises `PIL.UnidentifiedImageError` (an `OSError`) for what is none of `formats`, `OSError` or `ValueError` for a
     picture that is cut or broken as far as its format shows it, `PIL.Image.DecompressionBombError` for more pixels
-    than `PIL.Image.MAX_IMAGE_PIXELS` (89 million unless you set it; None lifts it), and `ValueError` for 32-bit and
-    floating-point pixels.
+    than `max_pixels` (None: than `PIL.Image.MAX_IMAGE_PIXELS`, which are 89 million unless you set it; if that is None,
+    too, any number), and `ValueError` for 32-bit and floating-point pixels.
 
     >>> decode_image(encode_image(np.full((1, 2), 255, np.uint8), "png"), SPECS["rgb"])
     array([[[1., 1., 1.],
             [1., 1., 1.]]], dtype=float32)
     """
-    image = _open(data)
+    image = _open(data, formats, max_pixels)
     if spec.library == "pil":
         return image.copy() if image.mode == spec.mode else _convert(image, spec.mode)
     if image.mode != spec.mode:
@@ -159,24 +178,38 @@ def _pillow() -> Any:
     return importlib.import_module("PIL.Image")
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes, formats: tuple[str, ...], max_pixels: int | None) -> Image.Image:
     pillow = _pillow()
-    try:
-        image: Image.Image = pillow.open(io.BytesIO(data), formats=FORMATS)
-    except pillow.UnidentifiedImageError:  # its own message shows the address of the stream
-        kinds = ", ".join(FORMATS)
+    image = _recognised(data, formats)
+    if image is None:
+        kinds = ", ".join(formats)
         raise pillow.UnidentifiedImageError(
             f"no readable image in one of the formats {kinds}: {len(data)} bytes that begin with {data[:16]!r}"
-        ) from None
-    # Pillow only warns up to twice its limit. Looking again costs less than to turn the warning into an error, and
-    # unlike that it works on several threads.
-    limit: int | None = pillow.MAX_IMAGE_PIXELS
+        )
+    limit = pillow.MAX_IMAGE_PIXELS if max_pixels is None else max_pixels
     if limit is not None and image.width * image.height > limit:
         raise pillow.DecompressionBombError(
-            f"{image.width}×{image.height} pixels are more than PIL.Image.MAX_IMAGE_PIXELS, {limit}"
+            f"{image.width}×{image.height} pixels are more than the {limit} that a picture may have: "
+            "decode(max_pixels=…) allows more"
         )
     image.load()
     return image
+
+
+def _recognised(data: bytes, formats: tuple[str, ...]) -> Image.Image | None:
+    """The picture, opened as the first format that knows it; nothing of it is decoded yet.
+
+    (`PIL.Image.open` does no more, except that it holds to a bound of its own, which only a global can change.)
+    """
+    stream = io.BytesIO(data)
+    for name in formats:
+        factory, accept = _pillow().OPEN[name]
+        with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):  # (so it says that it is none)
+            if accept(data[:16]) is True:  # (a str: why it can't)
+                stream.seek(0)
+                image: Image.Image = factory(stream, "")
+                return image
+    return None
 
 
 def _convert(image: Image.Image, mode: Mode) -> Image.Image:
@@ -226,7 +259,7 @@ class _Writer:
 
 
 _WRITERS = (
-    _Writer(("jpg", "jpeg"), "JPEG", ("1", "L", "RGB", "CMYK"), {"quality": 100}),
+    _Writer(("jpg", "jpeg", "img", "image"), "JPEG", ("1", "L", "RGB", "CMYK"), {"quality": 100}),
     _Writer(("png",), "PNG", ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")),
     _Writer(("ppm", "pnm"), "PPM", ("1", "L", "RGB", "I;16")),
     _Writer(("pgm",), "PPM", ("L", "I;16")),
@@ -239,8 +272,8 @@ _WRITERS = (
 _WRITER_OF: Mapping[str, _Writer] = MappingProxyType({e: writer for writer in _WRITERS for e in writer.extensions})
 
 
-def encode_image(value: Any, extension: str) -> bytes:
-    """A picture as a file of `extension`: jpg jpeg png ppm pnm pgm pbm webp tif tiff bmp gif.
+def encode_image(value: Any, extension: str, **options: Any) -> bytes:
+    """A picture as a file of `extension`: jpg jpeg png ppm pnm pgm pbm webp tif tiff bmp gif; img and image are jpg.
 
     `value` is a numpy array H×W, H×W×1, H×W×3 or H×W×4; a torch tensor H×W, 1×H×W, 3×H×W or 4×H×W, always channels
     first; or a Pillow image. Arrays are uint8, or floats in 0..1, which are rounded to the nearest of 256 levels;
@@ -249,7 +282,8 @@ def encode_image(value: Any, extension: str) -> bytes:
 
     jpg is written with quality 100 as by webdataset, to the byte; webp lossless; tiff uncompressed; so all but jpg,
     and gif of more than 256 colours, keep every 8-bit pixel. What a format can't hold is refused rather than dropped:
-    alpha in all but png, webp and tiff, colour in pgm, gray in pbm (which takes 0 and 255 only).
+    alpha in all but png, webp and tiff, colour in pgm, gray in pbm (which takes 0 and 255 only). `options` are Pillow's
+    for the format; `jpeg`, `png` and `webp` make encoders with some of them.
 
     Raises `EncodeError` for other types, dtypes and shapes, for values outside 0..1 (NaN too), for a picture without
     pixels, and for what the format can't hold.
@@ -268,7 +302,7 @@ def encode_image(value: Any, extension: str) -> bytes:
         raise EncodeError(f"{extension} holds pictures of the modes {modes}, not {image.mode}: convert it first")
     stream = io.BytesIO()
     try:
-        image.save(stream, format=writer.format, **writer.options)
+        image.save(stream, format=writer.format, **{**writer.options, **options})
     except (
         OSError,
         ValueError,
@@ -312,6 +346,55 @@ def _to_pixels(value: Any) -> NDArray[np.uint8]:
             raise EncodeError(f"floats of a picture must be in 0..1; these are from {low} to {high}")
         pixels = np.rint(pixels * np.float32(255))  # a thousandth is a quarter of a level, so this ends in 0..255
     return np.ascontiguousarray(pixels, dtype=np.uint8)
+
+
+def _whole(name: str, value: int, low: int, high: int) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise ValueError(f"{name} is a whole number from {low} to {high}, not {value!r}")
+    return value
+
+
+def jpeg(
+    quality: int = 90, *, subsampling: Literal["4:4:4", "4:2:2", "4:2:0"] = "4:2:0", progressive: bool = False
+) -> Encode:
+    """An encoder of pictures as JPEG: `TarWriter(path, encoder={"jpg": jpeg(quality=90)})`.
+
+    quality: 0 to 100, as libjpeg has it. subsampling: how colour is kept, from whole to a quarter of the pixels.
+    progressive: smaller, and slower to decode.
+
+    >>> len(jpeg(quality=50)(np.zeros((8, 8, 3)))) < len(jpeg(quality=100)(np.zeros((8, 8, 3))))
+    False
+    """
+    options = {"quality": _whole("quality", quality, 0, 100), "subsampling": subsampling, "progressive": progressive}
+    return functools.partial(encode_image, extension="jpg", **options)
+
+
+def png(*, compress_level: int = 6) -> Encode:
+    """An encoder of pictures as PNG: `TarWriter(path, encoder={"png": png(compress_level=1)})`.
+
+    compress_level: 0 (not at all, fast) to 9 (small, slow), as zlib has it. All keep every pixel.
+
+    >>> len(png(compress_level=9)(np.zeros((99, 99)))) < len(png(compress_level=0)(np.zeros((99, 99))))
+    True
+    """
+    return functools.partial(
+        encode_image, extension="png", compress_level=_whole("compress_level", compress_level, 0, 9)
+    )
+
+
+def webp(quality: int | None = None, *, effort: int = 4) -> Encode:
+    """An encoder of pictures as WebP: `TarWriter(path, encoder={"webp": webp(quality=80)})`.
+
+    quality: 0 to 100; None: lossless, which keeps every pixel. effort: 0 (fast) to 6 (small).
+
+    >>> decode = image_decoder("rgb8")
+    >>> decode(webp()(np.full((2, 2, 3), 77, np.uint8))).tolist()[0]
+    [[77, 77, 77], [77, 77, 77]]
+    """
+    options: dict[str, Any] = {"method": _whole("effort", effort, 0, 6)}
+    if quality is not None:
+        options.update(lossless=False, quality=_whole("quality", quality, 0, 100))
+    return functools.partial(encode_image, extension="webp", **options)
 
 
 CODECS = tuple(
