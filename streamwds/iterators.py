@@ -60,7 +60,7 @@ def _run(step: Step[Any, Any], items: Iterable[Any]) -> Iterator[Any]:
 @_curried
 def decode(decoders: Any, samples: Iterable[Any], **options: Any) -> Iterator[Any]:
     """Samples with their fields decoded: by an image spec (or None), or by a list of decoders."""
-    listed = decoders if isinstance(decoders, (list, tuple)) else (decoders,)
+    listed: Iterable[Any] = decoders if isinstance(decoders, (list, tuple)) else (decoders,)
     return _run(Decode(listed, **options), samples)
 
 

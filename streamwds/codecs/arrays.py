@@ -177,7 +177,7 @@ def decode_safetensors(data: bytes) -> dict[str, NDArray[Any]]:
         return {name: array if array.flags.writeable else array.copy() for name, array in load(data).items()}
     except KeyError as error:
         raise ValueError(
-            f"numpy has no {error.args[0]}; decode the field with handle_extension('safetensors', safetensors.torch.load)"
+            f"numpy has no {error.args[0]}: use decode(handle_extension('safetensors', safetensors.torch.load))"
         ) from error
 
 

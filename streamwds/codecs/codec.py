@@ -43,8 +43,8 @@ class Rules:
     """What decoders keep to, so that data from strangers can neither run code nor fill the memory.
 
     trust: names out of `TRUST`. max_bytes: how large the value of one field may get where it can be larger than its
-    bytes (compressed fields, npz, torch's files, sound, films); 256 MiB, which is what a picture of Pillow's usual limit
-    takes in RGB. max_pixels: how many pixels a picture may have; None: `PIL.Image.MAX_IMAGE_PIXELS`.
+    bytes (compressed fields, npz, torch's files, sound, films); 256 MiB, what a picture of Pillow's usual limit takes
+    in RGB. max_pixels: how many pixels a picture may have; None: `PIL.Image.MAX_IMAGE_PIXELS`.
 
     >>> Rules(trust={"pickles"})
     Traceback (most recent call last):

@@ -38,7 +38,7 @@ def unwrap(field: str) -> tuple[str, tuple[str, ...]]:
 def unpack(data: bytes, names: tuple[str, ...], rules: Rules) -> bytes:
     """The bytes without their compressions, the outermost named first.
 
-    `ValueError` as soon as it is clear that they take more than `rules.max_bytes`; other errors are those of the format.
+    `ValueError` as soon as they turn out to take more than `rules.max_bytes`; other errors are those of the format.
 
     >>> unpack(pack(b"a cat", ("gz", "xz")), ("gz", "xz"), Rules())
     b'a cat'

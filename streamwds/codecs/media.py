@@ -1,4 +1,4 @@
-"""Codecs of sound and of films. They are decoded only where `decode` is asked for them (`torch_audio`, `torch_video` …).
+"""Codecs of sound and of films, which are decoded only where `decode` is asked to (`torch_audio`, `torch_video` …).
 
 Sound is a pair: float32 samples of the shape channels × frames, in −1..1, and the rate in Hz. A film is a triple: its
 frames, uint8, frames × height × width × 3 (RGB); its sound, as above, with no channels and no frames if it has none;
@@ -23,7 +23,18 @@ from numpy.typing import NDArray
 from streamwds.codecs.codec import Codec, Decode, Encode, Rules, describe, library, to_array
 from streamwds.errors import EncodeError
 
-__all__ = ["AUDIO", "CODECS", "VIDEO", "Film", "Sound", "as_tensors", "decode_audio", "decode_sound", "decode_video", "encode_audio"]
+__all__ = [
+    "AUDIO",
+    "CODECS",
+    "VIDEO",
+    "Film",
+    "Sound",
+    "as_tensors",
+    "decode_audio",
+    "decode_sound",
+    "decode_video",
+    "encode_audio",
+]
 
 Sound: TypeAlias = "tuple[NDArray[np.float32], int]"
 Film: TypeAlias = "tuple[NDArray[np.uint8], NDArray[np.float32], dict[str, float]]"
@@ -94,9 +105,20 @@ def encode_audio(value: Any, extension: str) -> bytes:
 _ASF, _MATROSKA, _MPEG, _MP4, _OGG = "asf", "matroska,webm", "mpeg,mpegts,mpegvideo", "mov,mp4,m4a,3gp,3g2,mj2", "ogg"
 _CONTAINERS: Mapping[str, str] = MappingProxyType(
     {
-        **{"m4a": _MP4, "aac": f"aac,{_MP4}", "wma": _ASF, "sox": "sox"},
-        **{"mp4": _MP4, "mov": _MP4, "mjpeg": "mjpeg", "avi": "avi", "h264": "h264", "mpg": _MPEG, "ogv": _OGG},
-        **{"webm": _MATROSKA, "mkv": _MATROSKA, "wmv": _ASF},
+        "m4a": _MP4,
+        "aac": f"aac,{_MP4}",
+        "wma": _ASF,
+        "sox": "sox",
+        "mp4": _MP4,
+        "mov": _MP4,
+        "mjpeg": "mjpeg",
+        "avi": "avi",
+        "h264": "h264",
+        "mpg": _MPEG,
+        "ogv": _OGG,
+        "webm": _MATROSKA,
+        "mkv": _MATROSKA,
+        "wmv": _ASF,
     }
 )
 """FFmpeg's names of the containers that an extension allows."""
@@ -147,15 +169,15 @@ def decode_sound(data: bytes, rules: Rules, extension: str) -> Sound:
 def decode_video(data: bytes, rules: Rules, extension: str) -> Film:
     """A film: frames, sound, and the rates of both; needs the extra `video`.
 
-    Raises `av.error.FFmpegError` for what FFmpeg can't read, and `ValueError` if there is no picture, if one has more
-    than `rules.max_pixels`, or if all takes more than `rules.max_bytes` (43 frames of 1920×1080, unless you allow more).
+    Raises `av.error.FFmpegError` for what FFmpeg can't read, and `ValueError` if there is no picture or if all takes
+    more than `rules.max_bytes` (43 frames of 1920×1080, unless you allow more).
     """
     with _opened(data, extension) as container:
         if not container.streams.video:
             raise ValueError("there is no picture in the file")
         stream = container.streams.video[0]
-        if rules.max_pixels is not None:
-            stream.codec_context.options = {"max_pixels": str(rules.max_pixels)}
+        rules.check_bytes(3 * stream.width * stream.height, "one picture of the film")
+        stream.codec_context.options = {"max_pixels": str(rules.max_bytes // 3)}  # (they may grow on the way)
         frames: list[NDArray[np.uint8]] = []
         size = 0
         for frame in container.decode(stream):

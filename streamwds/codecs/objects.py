@@ -36,16 +36,14 @@ def encode_msgpack(value: Any) -> bytes:
     try:
         return cast("bytes", library("msgpack", "msgpack").packb(value))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise EncodeError(
-            f"expected plain data (or bytes, already encoded), got {describe(value)}: {error}"
-        ) from error
+        raise EncodeError(f"expected plain data (or bytes, already encoded), got {describe(value)}: {error}") from error
 
 
 # ---- cbor
 
 
 def decode_cbor(data: bytes) -> Any:
-    """The value of a CBOR file: exactly one item of data (RFC 8949), with dates, decimals and the like as cbor2 has them.
+    """The value of a CBOR file, which is one item of data (RFC 8949); dates, decimals and the like as cbor2 has them.
 
     Raises what cbor2 raises, a `CBORDecodeError`, and `ValueError` if something follows the item.
     """
@@ -57,15 +55,13 @@ def decode_cbor(data: bytes) -> Any:
 
 
 def encode_cbor(value: Any) -> bytes:
-    """Plain data, dates, decimals and sets as CBOR; tuples are read back as lists. `EncodeError` for what it can't hold."""
+    """Plain data, dates, decimals and sets as CBOR; tuples are read back as lists. `EncodeError` for anything else."""
     if isinstance(value, bytes):
         return value
     try:
         return cast("bytes", library("cbor2", "cbor").dumps(value))
     except (library("cbor2", "cbor").CBORError, ValueError, OverflowError, RecursionError) as error:
-        raise EncodeError(
-            f"expected plain data (or bytes, already encoded), got {describe(value)}: {error}"
-        ) from error
+        raise EncodeError(f"expected plain data (or bytes, already encoded), got {describe(value)}: {error}") from error
 
 
 CODECS = (

@@ -156,6 +156,8 @@ torch_video = _Media("torch_video", frozenset(media.VIDEO), torch=True)
 
 # ---- the plan
 
+RULES = Rules()
+
 
 def check_decoder(decoder: object) -> None:
     """Raise for what can't decode: `ValueError` for an unknown image spec, `TypeError` for anything else."""
@@ -228,7 +230,7 @@ class Plan:
         return data
 
 
-def decoder(field: str, *decoders: Decoder, rules: Rules = Rules()) -> Decode | None:
+def decoder(field: str, *decoders: Decoder, rules: Rules = RULES) -> Decode | None:
     """The function that decodes the bytes of a field as `decode(*decoders)` does; None: the field stays bytes.
 
     >>> decoder("cls")(b"7"), decoder("caption.txt")(b"a cat"), decoder("jpg"), decoder("ran")

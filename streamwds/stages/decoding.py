@@ -84,8 +84,16 @@ def _names(only: Any) -> Any:
     return frozenset(only.split()) if isinstance(only, str) else freeze(only if only is None else frozenset(only))
 
 
-def _rules(name: str) -> Any:
-    return lambda value: Rules(**{name: value})
+def _trusted(names: Any) -> frozenset[str]:
+    return Rules(trust=names).trust
+
+
+def _max_bytes(size: int) -> None:
+    Rules(max_bytes=size)
+
+
+def _max_pixels(number: int | None) -> None:
+    Rules(max_pixels=number)
 
 
 @attrs.frozen(repr=False, slots=False)
@@ -94,14 +102,14 @@ class Decode(Lifted[Sample, Sample]):
     takes: ClassVar[str | None] = "Sample"
     yields: ClassVar[str | None] = "Sample"
     decides: ClassVar[bool] = False
-    decoders: tuple[Decoder, ...] = option((), star=True, convert=_listed, check=_check)
-    pre: tuple[Decoder, ...] | None = option(None, convert=_listed, check=_check)
-    post: tuple[Decoder, ...] | None = option(None, convert=_listed, check=_check)
-    only: frozenset[str] | None = option(None, convert=_names)
+    decoders: Iterable[Any] = option((), star=True, convert=_listed, check=_check)
+    pre: Iterable[Decoder] | None = option(None, convert=_listed, check=_check)
+    post: Iterable[Decoder] | None = option(None, convert=_listed, check=_check)
+    only: Collection[str] | None = option(None, convert=_names)
     partial: bool = option(True)
-    trust: frozenset[str] = option(frozenset[str](), check=_rules("trust"))
-    max_bytes: int = option(attrs.fields(Rules).max_bytes.default, check=_rules("max_bytes"))
-    max_pixels: int | None = option(None, check=_rules("max_pixels"))
+    trust: Collection[str] = option(frozenset[str](), convert=_trusted)
+    max_bytes: int = option(Rules().max_bytes, check=_max_bytes)
+    max_pixels: int | None = option(None, check=_max_pixels)
     handler: Handler = option(reraise_exception, decides=False)
 
     def table(self) -> Memo[str, DecodeField | None]:
@@ -139,8 +147,8 @@ def decode(
         an image spec: what becomes of pictures, such as "rgb" (float32, H×W×3, 0..1), "rgb8" (uint8), "torchrgb" (3×H×W
         tensor) or "pil"; the table of all is in `streamwds.codecs.images`. Without one they stay bytes.
         a dict from extensions to functions of the bytes, `{"xml": parse, "seg.png": mask}`; or `handle_extension`.
-        a function `(key, data) -> value or None`, where the key is the field's name behind a dot; None: ask the next. It
-        may give a `Continue`, with which those after it go on.
+        a function `(key, data) -> value or None`, where the key is the field's name behind a dot; None: ask the next.
+        It may give a `Continue`, with which those after it go on.
         `torch_audio`, `numpy_audio`, `torch_video`, `numpy_video`: sound and films, which stay bytes without.
     pre: what decodes before them, instead of `decompress`, which takes gz bz2 xz zst lz4 off.
     post: what decodes after them, instead of `by_table`, the table of codecs.
@@ -160,7 +168,7 @@ def decode(
 
     >>> [{"__key__": "a", "cls": b"7", "txt": b"a cat", "xyz": b"?"}] | decode() | list
     [{'__key__': 'a', 'cls': 7, 'txt': 'a cat', 'xyz': b'?'}]
-    >>> [{"seg.txt": b"1 2", "txt.gz": gzip.compress(b"a cat")}] | decode({"seg.txt": bytes.split}) | list
-    [{'seg.txt': [b'1', b'2'], 'txt.gz': 'a cat'}]
+    >>> [{"seg.txt": b"1 2", "txt": b"1 2"}] | decode({"seg.txt": bytes.split}) | list
+    [{'seg.txt': [b'1', b'2'], 'txt': '1 2'}]
     """
     return Stage((Decode(decoders, pre, post, only, partial, trust, max_bytes, max_pixels, handler),))
