@@ -31,19 +31,15 @@ def decode_items(
     guard = Guard.of(handler)
     for sample in samples:
         guard.seen += 1
-        decoded: Sample = {}
         field = ""
         try:
+            decoded: Sample = {**sample}
             for field, value in sample.items():
-                decode_field = decoders[field]
-                if decode_field is None:
-                    decoded[field] = value
-                elif type(value) is bytes:
-                    decoded[field] = decode_field(value)
-                elif partial:
-                    decoded[field] = value
-                else:
-                    raise DecodeError("it is no bytes, but decoded already; with partial=True it would be left alone")
+                if (decode_field := decoders[field]) is not None:
+                    if type(value) is bytes:
+                        decoded[field] = decode_field(value)
+                    elif not partial:
+                        raise DecodeError("it is decoded already (partial=True leaves such values alone)")
         except MissingExtraError:  # (of no use to skip: no sample would be left)
             raise
         except Exception as cause:
