@@ -46,9 +46,14 @@ Film: TypeAlias = "tuple[NDArray[np.uint8], NDArray[np.float32], dict[str, float
 def decode_audio(data: bytes, rules: Rules) -> Sound:
     """The sound of a flac, mp3, ogg, opus or wav file; needs the extra `audio`.
 
-    Raises `soundfile.LibsndfileError` for what is none, and `ValueError` if it takes more than `rules.max_bytes`.
+    Raises `ValueError` for what is none, and if it takes more than `rules.max_bytes`.
     """
-    with library("soundfile", "audio").SoundFile(io.BytesIO(data)) as file:
+    soundfile = library("soundfile", "audio")
+    try:
+        opened = soundfile.SoundFile(io.BytesIO(data))
+    except soundfile.LibsndfileError as error:  # (its message shows the address of the stream)
+        raise ValueError(f"libsndfile can't read it: {error.error_string}") from error
+    with opened as file:
         pieces: list[NDArray[np.float32]] = []
         size = 0
         # (piece by piece, since the number of frames is only what the header claims)
@@ -126,7 +131,13 @@ _CONTAINERS: Mapping[str, str] = MappingProxyType(
 
 def _opened(data: bytes, extension: str) -> Any:
     options = {"format_whitelist": _CONTAINERS[extension], "protocol_whitelist": ""}
-    return library("av", "video").open(io.BytesIO(data), options=options)
+    av = library("av", "video")
+    try:
+        return av.open(io.BytesIO(data), options=options)
+    except av.error.FFmpegError as error:
+        raise ValueError(
+            f"FFmpeg can't read it as one of {_CONTAINERS[extension]}, which .{extension} may be: {error.strerror}"
+        ) from error
 
 
 def _samples(container: Any, rules: Rules, used: int = 0) -> tuple[NDArray[np.float32], int | None]:
@@ -153,8 +164,8 @@ def _frames(container: Any, stream: Any) -> Iterator[Any]:
 def decode_sound(data: bytes, rules: Rules, extension: str) -> Sound:
     """The sound of an m4a, aac, wma or sox file; needs the extra `audio`.
 
-    Raises `av.error.FFmpegError` for what FFmpeg can't read, and `ValueError` if there is no sound or if it takes more
-    than `rules.max_bytes`.
+    Raises `ValueError` for what FFmpeg can't read, if there is no sound, and if it takes more than `rules.max_bytes`;
+    `av.error.FFmpegError` (mostly a ValueError, too) for what turns out to be damaged.
     """
     with _opened(data, extension) as container:
         samples, rate = _samples(container, rules)
@@ -169,8 +180,8 @@ def decode_sound(data: bytes, rules: Rules, extension: str) -> Sound:
 def decode_video(data: bytes, rules: Rules, extension: str) -> Film:
     """A film: frames, sound, and the rates of both; needs the extra `video`.
 
-    Raises `av.error.FFmpegError` for what FFmpeg can't read, and `ValueError` if there is no picture or if all takes
-    more than `rules.max_bytes` (43 frames of 1920×1080, unless you allow more).
+    Raises as `decode_sound`; `rules.max_bytes` holds for pictures and sound together (43 frames of 1920×1080, unless
+    you allow more).
     """
     with _opened(data, extension) as container:
         if not container.streams.video:
