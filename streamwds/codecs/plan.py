@@ -175,6 +175,7 @@ def check_decoder(decoder: object) -> None:
 
 
 def _resolved(decoder: Any) -> Any:
+    check_decoder(decoder)
     if isinstance(decoder, str):
         return _Pictures(decoder)
     if isinstance(decoder, Mapping):
