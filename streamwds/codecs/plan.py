@@ -167,7 +167,7 @@ def check_decoder(decoder: object) -> None:
         for extension, function in decoder.items():
             if not isinstance(extension, str) or not callable(function):
                 raise TypeError(f"a dict of decoders has functions by extension, not {extension!r}: {function!r:.80}")
-    elif not isinstance(decoder, ByExtension) and (not callable(decoder) or hasattr(decoder, "steps")):
+    elif not isinstance(decoder, ByExtension) and not callable(decoder):
         raise TypeError(
             'a decoder is an image spec such as "rgb", a dict from extension to function, or a function (key, data), '
             f'not {decoder!r:.80}; data stands before decode: data | decode("rgb")'

@@ -10,10 +10,10 @@ import attrs
 from streamwds.codecs.codec import Decode as DecodeField
 from streamwds.codecs.codec import Rules
 from streamwds.codecs.plan import Decoder, Plan, by_table, check_decoder, decompress
-from streamwds.errors import DecodeError, MissingExtraError
+from streamwds.errors import CompositionError, DecodeError, MissingExtraError
 from streamwds.handlers import Guard, Handler, reraise_exception
 from streamwds.memo import Memo
-from streamwds.stage import Sample, Stage, maker
+from streamwds.stage import Maker, Sample, Stage, maker
 from streamwds.steps import Lifted, Run, option
 from streamwds.values import freeze
 
@@ -70,6 +70,8 @@ def _listed(decoders: Any) -> Any:
 
 def _check(decoders: tuple[Any, ...] | None) -> None:
     for decoder in decoders or ():
+        if isinstance(decoder, (Stage, Maker)):
+            raise CompositionError(f"{decoder!r} decodes nothing; join stages with `|`")
         check_decoder(decoder)
     specs = [decoder for decoder in decoders or () if isinstance(decoder, str)]
     if len(specs) > 1:
@@ -115,7 +117,8 @@ class Decode(Lifted[Sample, Sample]):
         plan = Plan((*pre, *self.decoders, *post), Rules(self.trust, self.max_bytes, self.max_pixels))
 
         def decoder(field: str) -> DecodeField | None:
-            return None if field[:1] == "_" or (self.only and field not in self.only) else plan.decoder(field)
+            left = field[:1] == "_" or (self.only is not None and field not in self.only)
+            return None if left else plan.decoder(field)
 
         return Memo(decoder, most=4096)
 
