@@ -31,6 +31,7 @@ from streamwds.codecs import CODECS, Rules, decoder, encoder
 from streamwds.codecs.images import ALLOWED
 from streamwds.errors import DecodeError, EncodeError, UntrustedDataError
 from tests.attacks import ATTACKS
+from tests.values import assert_same
 
 TRUSTED = Rules(trust={"pickle", "torch"})
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
@@ -75,24 +76,6 @@ def written_by_us(field: str, value: Any) -> bytes:
 
 def written_by_them(field: str, value: Any) -> bytes:
     return bytes(webdataset.writer.encode_based_on_extension1(value, field, webdataset.writer.default_handlers))
-
-
-def assert_same(ours: Any, them: Any) -> None:
-    assert type(ours) is type(them)
-    if isinstance(ours, dict):
-        assert ours.keys() == them.keys()
-        for key, value in ours.items():
-            assert_same(value, them[key])
-    elif isinstance(ours, (list, tuple)):
-        assert len(ours) == len(them)
-        for one, other in zip(ours, them):
-            assert_same(one, other)
-    elif isinstance(ours, torch.Tensor):
-        torch.testing.assert_close(ours, them, rtol=0, atol=0)
-    elif isinstance(ours, np.ndarray):
-        np.testing.assert_array_equal(ours, them, strict=True)
-    else:
-        assert ours == them
 
 
 def test_there_is_a_value_for_each_extension_that_both_know() -> None:

@@ -81,7 +81,7 @@ def encode_audio(value: Any, extension: str) -> bytes:
 
     Samples are floats in −1..1, an array or tensor channels × frames, or of the frames alone (one channel). wav keeps
     every float32, flac rounds to 24 bits; ogg, opus and mp3 lose what one hardly hears. opus has the rates 8000, 12000,
-    16000, 24000 and 48000 only.
+    16000, 24000 and 48000 only. Sound without frames can be written as wav only.
     """
     if isinstance(value, bytes):
         return value
@@ -93,6 +93,8 @@ def encode_audio(value: Any, extension: str) -> bytes:
         )
     if samples.size and not float(np.abs(samples).max()) <= 1:  # (so written, NaN is refused too)
         raise EncodeError("samples of sound must be in -1..1")
+    if not samples.size and extension != "wav":  # (libsndfile would write what it can't read)
+        raise EncodeError(f"sound without frames can't be written as {extension}")
     soundfile = library("soundfile", "audio")
     container, subtype = _SUBTYPES[extension]
     stream = io.BytesIO()
@@ -188,7 +190,8 @@ def decode_video(data: bytes, rules: Rules, extension: str) -> Film:
             raise ValueError("there is no picture in the file")
         stream = container.streams.video[0]
         rules.check_bytes(3 * stream.width * stream.height, "one picture of the film")
-        stream.codec_context.options = {"max_pixels": str(rules.max_bytes // 3)}  # (they may grow on the way)
+        # (pictures may grow on the way; twice as many pixels, since FFmpeg counts edges that it adds)
+        stream.codec_context.options = {"max_pixels": str(2 * rules.max_bytes // 3 + (1 << 16))}
         frames: list[NDArray[np.uint8]] = []
         size = 0
         for frame in container.decode(stream):
