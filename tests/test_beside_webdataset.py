@@ -30,8 +30,8 @@ from streamwds import TarWriter, decode, handle_extension, tarsamples, urls
 from streamwds.codecs import CODECS, Rules, decoder, encoder
 from streamwds.codecs.images import ALLOWED
 from streamwds.errors import DecodeError, EncodeError, UntrustedDataError
+from streamwds.testing import same_items
 from tests.attacks import ATTACKS
-from tests.values import assert_same
 
 TRUSTED = Rules(trust={"pickle", "torch"})
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
@@ -91,7 +91,7 @@ def test_what_we_write_both_read_alike(extension: str, prefix: str) -> None:
     for value in VALUES[extension]:
         for data in (written_by_us(field, value), written_by_us(f"{field}.gz", value)):
             name = f"{field}.gz" if data[:2] == b"\x1f\x8b" else field
-            assert_same(read_by_us(name, data), read_by_them(name, data))
+            assert same_items(read_by_us(name, data), read_by_them(name, data))
 
 
 @pytest.mark.parametrize("extension", sorted({*BOTH_READ} & {*BOTH_WRITE}))
@@ -99,14 +99,14 @@ def test_what_they_write_both_read_alike(extension: str) -> None:
     for value in VALUES[extension]:
         for name in (extension, f"seg.{extension}", f"{extension}.gz"):
             data = written_by_them(name, value)
-            assert_same(read_by_us(name, data), read_by_them(name, data))
+            assert same_items(read_by_us(name, data), read_by_them(name, data))
 
 
 @pytest.mark.parametrize("extension", BOTH_WRITE)
 def test_both_write_what_reads_alike(extension: str) -> None:
     for value in VALUES[extension]:
         ours, them = written_by_us(extension, value), written_by_them(extension, value)
-        assert_same(read_by_us(extension, ours), read_by_us(extension, them))
+        assert same_items(read_by_us(extension, ours), read_by_us(extension, them))
         if extension in ("txt", "cls", "npy", "jpg", "pyd", "mp"):
             assert ours == them
 
@@ -368,7 +368,7 @@ def _without_origin(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_shards_of_others_are_decoded_alike(name: str, spec: str) -> None:
     ours = urls(SHARED / "data" / name) | tarsamples | decode(spec) | list
     assert len(ours) > 2
-    assert_same(_without_origin(ours), _without_origin(_theirs(SHARED / "data" / name, spec)))
+    assert same_items(_without_origin(ours), _without_origin(_theirs(SHARED / "data" / name, spec)))
 
 
 @pytest.mark.parametrize("whose", ["ours", "theirs"])
@@ -382,4 +382,4 @@ def test_shards_of_both_are_decoded_alike(whose: str, tmp_path: Path) -> None:
     trust: Any = {"pickle", "torch"}
     ours = urls(path) | tarsamples | decode("rgb8", trust=trust) | list
     assert [sample["json.gz"] for sample in ours] == [{"a": 0}, {"a": 1}, {"a": 2}]
-    assert_same(_without_origin(ours), _without_origin(_theirs(path, "rgb8")))
+    assert same_items(_without_origin(ours), _without_origin(_theirs(path, "rgb8")))

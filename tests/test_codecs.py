@@ -27,6 +27,7 @@ INTEGER = ("cls", "cls2", "class", "count", "index", "inx", "id")
 JSON = ("json", "jsn")
 OBJECTS = ("mp", "msgpack", "msg", "cbor")
 ARRAYS = ("npy", "npz", "safetensors")
+TENBIN = ("ten", "tb", "tenbin")
 PICKLES = ("pyd", "pickle", "pkl", "pth", "pt")
 AUDIO = ("flac", "mp3", "ogg", "opus", "wav", "m4a", "aac", "wma", "sox")
 VIDEO = ("mp4", "ogv", "mjpeg", "avi", "mov", "h264", "mpg", "webm", "wmv", "mkv")
@@ -50,7 +51,21 @@ def encode(field: str, value: Any) -> bytes:
 
 
 def test_holds_every_extension_once() -> None:
-    known = (TEXT, MARKUP, INTEGER, JSON, ["jsonl"], OBJECTS, ARRAYS, PICKLES, IMAGES, WRITTEN_ONLY, AUDIO, VIDEO)
+    known = (
+        TEXT,
+        MARKUP,
+        INTEGER,
+        JSON,
+        ["jsonl"],
+        OBJECTS,
+        ARRAYS,
+        TENBIN,
+        PICKLES,
+        IMAGES,
+        WRITTEN_ONLY,
+        AUDIO,
+        VIDEO,
+    )
     assert sorted(CODECS) == sorted(extension for group in known for extension in group)
     assert all(extension in codec.extensions for extension, codec in CODECS.items())
     with pytest.raises(TypeError):
