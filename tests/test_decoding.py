@@ -65,6 +65,12 @@ def test_dicts_and_handle_extension_are_the_same() -> None:
     assert decoded(sample, {".XML": shout})["xml"] == b"A"
 
 
+@pytest.mark.parametrize("extensions", ["", "  ", ["png"], None])
+def test_handle_extension_takes_extensions(extensions: Any) -> None:
+    with pytest.raises(ValueError, match="extensions are separated by spaces"):
+        handle_extension(extensions, shout)
+
+
 @pytest.mark.parametrize("user_first", [True, False])
 def test_the_longest_extension_wins_whatever_the_order(user_first: bool) -> None:
     own = {"seg.png": len, "left.seg.png": shout}

@@ -57,7 +57,7 @@ def decode_audio(data: bytes, rules: Rules) -> Sound:
         pieces: list[NDArray[np.float32]] = []
         size = 0
         # (piece by piece, since the number of frames is only what the header claims)
-        while len(piece := file.read(1 << 16, dtype="float32", always_2d=True)):
+        while len(piece := file.read(1 + (1 << 18) // file.channels, dtype="float32", always_2d=True)):
             size += piece.nbytes
             rules.check_bytes(size, "the sound")
             pieces.append(piece.T)
@@ -131,8 +131,8 @@ _CONTAINERS: Mapping[str, str] = MappingProxyType(
 """FFmpeg's names of the containers that an extension allows."""
 
 
-def _opened(data: bytes, extension: str) -> Any:
-    options = {"format_whitelist": _CONTAINERS[extension], "protocol_whitelist": ""}
+def _opened(data: bytes, rules: Rules, extension: str) -> Any:
+    options = {"format_whitelist": _CONTAINERS[extension], "protocol_whitelist": "", "max_pixels": _max_pixels(rules)}
     av = library("av", "video")
     try:
         return av.open(io.BytesIO(data), options=options)
@@ -140,6 +140,11 @@ def _opened(data: bytes, extension: str) -> Any:
         raise ValueError(
             f"FFmpeg can't read it as one of {_CONTAINERS[extension]}, which .{extension} may be: {error.strerror}"
         ) from error
+
+
+def _max_pixels(rules: Rules) -> str:
+    """The largest picture that FFmpeg may make room for: twice what is let by, since it counts edges that it adds."""
+    return str(2 * rules.max_bytes // 3 + (1 << 16))
 
 
 def _samples(container: Any, rules: Rules, used: int = 0) -> tuple[NDArray[np.float32], int | None]:
@@ -169,7 +174,7 @@ def decode_sound(data: bytes, rules: Rules, extension: str) -> Sound:
     Raises `ValueError` for what FFmpeg can't read, if there is no sound, and if it takes more than `rules.max_bytes`;
     `av.error.FFmpegError` (mostly a ValueError, too) for what turns out to be damaged.
     """
-    with _opened(data, extension) as container:
+    with _opened(data, rules, extension) as container:
         samples, rate = _samples(container, rules)
     if rate is None:
         raise ValueError("there is no sound in the file")
@@ -185,13 +190,12 @@ def decode_video(data: bytes, rules: Rules, extension: str) -> Film:
     Raises as `decode_sound`; `rules.max_bytes` holds for pictures and sound together (43 frames of 1920×1080, unless
     you allow more).
     """
-    with _opened(data, extension) as container:
+    with _opened(data, rules, extension) as container:
         if not container.streams.video:
             raise ValueError("there is no picture in the file")
         stream = container.streams.video[0]
         rules.check_bytes(3 * stream.width * stream.height, "one picture of the film")
-        # (pictures may grow on the way; twice as many pixels, since FFmpeg counts edges that it adds)
-        stream.codec_context.options = {"max_pixels": str(2 * rules.max_bytes // 3 + (1 << 16))}
+        stream.codec_context.options = {"max_pixels": _max_pixels(rules)}  # (they may grow on the way)
         frames: list[NDArray[np.uint8]] = []
         size = 0
         for frame in container.decode(stream):

@@ -58,7 +58,10 @@ def handle_extension(extensions: str, function: Callable[[bytes], Any]) -> Mappi
     >>> [{"seg.txt": b"1 2", "txt": b"1 2"}] | decode(handle_extension("seg.txt mask.txt", bytes.split)) | list
     [{'seg.txt': [b'1', b'2'], 'txt': '1 2'}]
     """
-    return FrozenMapping(dict.fromkeys(extensions.split(), function))
+    names = extensions.split() if isinstance(extensions, str) else []  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not names:
+        raise ValueError(f'extensions are separated by spaces, such as "seg.png mask.png", not {extensions!r}')
+    return FrozenMapping(dict.fromkeys(names, function))
 
 
 # ---- decoders that go by the extension alone
