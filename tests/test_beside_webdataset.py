@@ -138,12 +138,6 @@ def _decoded(field: str, value: Any, *decoders: Any, **options: Any) -> Any:
     return sample[field]
 
 
-def _object_array() -> bytes:
-    stream = io.BytesIO()
-    np.lib.format.write_array(stream, np.array([{}], object), allow_pickle=True)
-    return stream.getvalue()
-
-
 class Point:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Point)
@@ -225,13 +219,6 @@ DIFFERENCES = [
         Point(),
         lambda: (outcome(lambda: _decoded("pth", TORCH_OBJECT)), _decoded("pth", TORCH_OBJECT, trust={"torch"})),
         (UntrustedDataError, Point()),
-    ),
-    Difference(
-        "`npy` of objects, `npz` of objects",
-        lambda: read_by_them("npy", _object_array()),
-        theirs.DecodingError,
-        lambda: _decoded("npy", _object_array(), trust={"pickle", "torch"}),
-        DecodeError,
     ),
     Difference(
         "`cbor` tags",

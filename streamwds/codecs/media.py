@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -147,25 +147,24 @@ def _max_pixels(rules: Rules) -> str:
     return str(2 * rules.max_bytes // 3 + (1 << 16))
 
 
-def _samples(container: Any, rules: Rules, used: int = 0) -> tuple[NDArray[np.float32], int | None]:
-    """What the first sound track of a container says, and its rate."""
-    if not container.streams.audio:
-        return np.zeros((0, 0), np.float32), None
-    stream = container.streams.audio[0]
-    resampler = library("av", "video").AudioResampler(format="fltp")
+def _read(container: Any, streams: list[Any], rules: Rules) -> tuple[list[NDArray[np.uint8]], NDArray[np.float32]]:
+    """The pictures and the samples of some streams of a container."""
+    av = library("av", "video")
+    resampler = av.AudioResampler(format="fltp")
+    pictures: list[NDArray[np.uint8]] = []
     pieces: list[NDArray[np.float32]] = []
-    for frame in _frames(container, stream):
-        for even in resampler.resample(frame):
-            pieces.append(even.to_ndarray())
-            used += pieces[-1].nbytes
-            rules.check_bytes(used, "the sound")
-    samples = np.concatenate(pieces, axis=1) if pieces else np.zeros((stream.codec_context.channels, 0), np.float32)
-    return samples, int(stream.rate)
-
-
-def _frames(container: Any, stream: Any) -> Iterator[Any]:
-    container.seek(0)
-    yield from container.decode(stream)
+    size = 0
+    for frame in container.decode(streams):
+        if isinstance(frame, av.VideoFrame):
+            size += 3 * frame.width * frame.height
+            rules.check_bytes(size, "the film")
+            pictures.append(frame.to_ndarray(format="rgb24"))
+        else:
+            for even in resampler.resample(frame):
+                pieces.append(even.to_ndarray())
+                size += pieces[-1].nbytes
+                rules.check_bytes(size, "the sound")
+    return pictures, np.concatenate(pieces, axis=1) if pieces else np.zeros((0, 0), np.float32)
 
 
 def decode_sound(data: bytes, rules: Rules, extension: str) -> Sound:
@@ -175,10 +174,11 @@ def decode_sound(data: bytes, rules: Rules, extension: str) -> Sound:
     `av.error.FFmpegError` (mostly a ValueError, too) for what turns out to be damaged.
     """
     with _opened(data, rules, extension) as container:
-        samples, rate = _samples(container, rules)
-    if rate is None:
-        raise ValueError("there is no sound in the file")
-    return samples, rate
+        if not container.streams.audio:
+            raise ValueError("there is no sound in the file")
+        sound = container.streams.audio[0]
+        _, samples = _read(container, [sound], rules)
+        return samples, int(sound.rate)
 
 
 # ---- films
@@ -193,19 +193,14 @@ def decode_video(data: bytes, rules: Rules, extension: str) -> Film:
     with _opened(data, rules, extension) as container:
         if not container.streams.video:
             raise ValueError("there is no picture in the file")
-        stream = container.streams.video[0]
-        rules.check_bytes(3 * stream.width * stream.height, "one picture of the film")
-        stream.codec_context.options = {"max_pixels": _max_pixels(rules)}  # (they may grow on the way)
-        frames: list[NDArray[np.uint8]] = []
-        size = 0
-        for frame in container.decode(stream):
-            size += 3 * frame.width * frame.height
-            rules.check_bytes(size, "the film")
-            frames.append(frame.to_ndarray(format="rgb24"))
-        info = {} if stream.average_rate is None else {"video_fps": float(stream.average_rate)}
-        samples, rate = _samples(container, rules, size)
-    pictures = np.stack(frames) if frames else np.zeros((0, 0, 0, 3), np.uint8)
-    return pictures, samples, info if rate is None else {**info, "audio_fps": rate}
+        video, sound = container.streams.video[0], container.streams.audio[:1]
+        rules.check_bytes(3 * video.width * video.height, "one picture of the film")
+        video.codec_context.options = {"max_pixels": _max_pixels(rules)}  # (they may grow on the way)
+        pictures, samples = _read(container, [video, *sound], rules)
+        rates = {} if video.average_rate is None else {"video_fps": float(video.average_rate)}
+        if sound:
+            rates["audio_fps"] = int(sound[0].rate)
+    return np.stack(pictures) if pictures else np.zeros((0, 0, 0, 3), np.uint8), samples, rates
 
 
 def as_tensors(data: bytes, decode: Decode) -> tuple[Any, ...]:

@@ -65,7 +65,9 @@ def _failed(cause: Exception, sample: Any, field: str) -> DecodeError:
 
 
 def _listed(decoders: Any) -> Any:
-    return decoders if decoders is None else tuple(freeze(d) for d in decoders if d is not None)
+    if decoders is None:
+        return None
+    return tuple(freeze(dict(d) if isinstance(d, Mapping) else d) for d in decoders if d is not None)
 
 
 def _check(decoders: tuple[Any, ...] | None) -> None:
