@@ -368,6 +368,8 @@ def test_own_encoders_go_before_the_table() -> None:
         function = encoder(field, own)
         assert function is not None
         assert function(np.zeros((9, 9), np.uint8)) != encode(field, np.zeros((9, 9), np.uint8))
+    wrong: Any = encoder("up.gz", own)
+    assert wrong("a") == "A"  # (whoever writes it says that it is no bytes)
     assert encoder("jpeg", own) is encoder("jpeg")
     assert encoder("png", own) is encoder("png")
 

@@ -181,9 +181,9 @@ def test_a_film_is_held_to_its_size() -> None:
     frame = 64 * 48 * 3
     with pytest.raises(DecodeError, match="one picture of the film takes more than"):
         decoded("mp4", data, numpy_video, max_bytes=frame - 1)
-    with pytest.raises(DecodeError, match="the (film|sound) takes more than"):
+    with pytest.raises(DecodeError, match=r"the (film|sound) takes more than"):
         decoded("mp4", data, numpy_video, max_bytes=5 * frame - 1)
-    with pytest.raises(DecodeError, match="the (film|sound) takes more than"):
+    with pytest.raises(DecodeError, match=r"the (film|sound) takes more than"):
         decoded("mp4", data, numpy_video, max_bytes=5 * frame + 1000)
     with pytest.raises(DecodeError, match="there is no picture"):
         decoded("mkv", _sound_only("matroska", "libopus"), numpy_video)

@@ -62,4 +62,7 @@ def encoder(field: str, own: Mapping[str, Encode] | None = None) -> Encode | Non
 
 
 def _compressed(value: Any, encode: Encode, names: tuple[str, ...]) -> bytes:
-    return value if isinstance(value, bytes) else pack(encode(value), names)
+    if isinstance(value, bytes):
+        return value
+    data: Any = encode(value)
+    return pack(data, names) if isinstance(data, (bytes, bytearray, memoryview)) else data  # (its caller complains)
