@@ -65,4 +65,5 @@ def _compressed(value: Any, encode: Encode, names: tuple[str, ...]) -> bytes:
     if isinstance(value, bytes):
         return value
     data: Any = encode(value)
-    return pack(data, names) if isinstance(data, (bytes, bytearray, memoryview)) else data  # (its caller complains)
+    # (what is no bytes, the caller complains of)
+    return pack(bytes(data), names) if isinstance(data, (bytes, bytearray, memoryview)) else data
