@@ -42,6 +42,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamwds.codecs.codec import Codec, Decode, describe, to_array
+from streamwds.codecs.jpeg import read_jpeg
+from streamwds.codecs.resizing import Size, check_size, fitted, resized
 from streamwds.errors import EncodeError
 
 if TYPE_CHECKING:
@@ -55,13 +57,29 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM")
 Mode: TypeAlias = Literal["L", "RGB", "RGBA"]
 
 
+def _check_size(spec: ImageSpec, attribute: attrs.Attribute[Any], size: Size) -> None:
+    check_size(size)
+
+
 @attrs.frozen
 class ImageSpec:
-    """What a decoded picture is: an array of `library` and `dtype` (None for Pillow images) in Pillow's `mode`."""
+    """What a decoded picture is: an array of `library` and `dtype` (None for Pillow images) in Pillow's `mode`.
+
+    size: the length that its shorter side gets, or its (height, width); None: as it comes.
+    orient: whether it is turned as its EXIF data say.
+    """
 
     library: Literal["numpy", "torch", "pil"]
     dtype: Literal["uint8", "float32"] | None
     mode: Mode
+    size: Size | None = attrs.field(default=None, validator=attrs.validators.optional(_check_size))
+    orient: bool = False
+
+    def fit(self, width: int, height: int) -> tuple[int, int]:
+        """The width and height that a picture of this width and height gets."""
+        target = (width, height) if self.size is None else fitted(self.size, width, height)
+        _check_pixels(*target)
+        return target
 
 
 SPECS: Mapping[str, ImageSpec] = MappingProxyType(
@@ -90,17 +108,20 @@ SPECS: Mapping[str, ImageSpec] = MappingProxyType(
 # ---- bytes to pictures
 
 
-def image_decoder(spec: str) -> Decode:
+def image_decoder(spec: str, size: Size | None = None, *, orient: bool = False) -> Decode:
     """The function that decodes a picture's bytes as `spec` says; `ValueError` for a spec that is none.
 
-    It can be pickled. See the table above for what it gives, and `decode_image` for what it raises.
+    It can be pickled. See the table above for what it gives, `ImageSpec` for size and orient, and `decode_image` for
+    what it raises.
 
     >>> image_decoder("rgb8")(encode_image(np.zeros((2, 3), np.uint8), "png")).shape
     (2, 3, 3)
+    >>> image_decoder("torchl", size=4)(encode_image(np.zeros((2, 3), np.uint8), "png")).shape
+    torch.Size([1, 4, 6])
     """
     if spec not in SPECS:
         raise ValueError(f"no image spec is called {spec!r}; there are {', '.join(SPECS)}")
-    return functools.partial(decode_image, spec=SPECS[spec])
+    return functools.partial(decode_image, spec=attrs.evolve(SPECS[spec], size=size, orient=orient))
 
 
 def decode_image(data: bytes, spec: ImageSpec) -> Any:
@@ -108,43 +129,51 @@ def decode_image(data: bytes, spec: ImageSpec) -> Any:
     Pillow image, loaded and without a file behind it.
 
     Of an animation, the first frame. Transparency is dropped unless the spec has alpha, as Pillow does, without a
-    background put behind it. EXIF orientation is not applied. 16-bit gray is rounded to the nearest of 256 levels;
-    of 16-bit colour, Pillow keeps the high byte.
+    background put behind it. EXIF orientation is not applied unless the spec says so. 16-bit gray is rounded to the
+    nearest of 256 levels; of 16-bit colour, Pillow keeps the high byte.
+
+    A picture gets the spec's size by bilinear interpolation with antialiasing, after it has its mode; a JPEG is first
+    shrunk while it is decoded, to the smallest of 1/8, 1/4 and 1/2 that is no smaller than wanted. An int is the length
+    of the shorter side, and the longer is rounded to the nearest pixel.
 
     Raises `PIL.UnidentifiedImageError` (an `OSError`) for what is none of `FORMATS`, `OSError` or `ValueError` for a
-    picture that is cut or broken as far as its format shows it, `PIL.Image.DecompressionBombError` for more pixels
-    than `PIL.Image.MAX_IMAGE_PIXELS` (89 million unless you set it; None lifts it), and `ValueError` for 32-bit and
-    floating-point pixels.
+    picture that is cut or broken as far as its format shows it, `PIL.Image.DecompressionBombError` for more pixels,
+    before or after it got its size, than `PIL.Image.MAX_IMAGE_PIXELS` (89 million unless you set it; None lifts it), and
+    `ValueError` for 32-bit and floating-point pixels.
 
     >>> decode_image(encode_image(np.full((1, 2), 255, np.uint8), "png"), SPECS["rgb"])
     array([[[1., 1., 1.],
             [1., 1., 1.]]], dtype=float32)
     """
-    image = _open(data)
     if spec.library == "pil":
-        return image.copy() if image.mode == spec.mode else _convert(image, spec.mode)
-    if image.mode != spec.mode:
-        image = _convert(image, spec.mode)
+        image, target = _open(data, spec)
+        image = image.copy() if image.mode == spec.mode else _convert(image, spec.mode)
+        return image if image.size == target else image.resize(target, _pillow().Resampling.BILINEAR)
+    pixels = None
+    if not (spec.orient and any(mark in data for mark in _TURNED)):
+        pixels = read_jpeg(data, spec.mode, _pillow().MAX_IMAGE_PIXELS, spec.fit)
+    if pixels is None:
+        image, target = _open(data, spec)
+        pixels = resized(np.array(image if image.mode == spec.mode else _convert(image, spec.mode)), target)
     if spec.library == "numpy":
-        return np.array(image) if spec.dtype == "uint8" else _unit(np.asarray(image))
+        return pixels if spec.dtype == "uint8" else _unit(pixels)
 
     import torch
 
-    planes = np.empty((len(image.getbands()), image.height, image.width), spec.dtype)
-    for plane, band in zip(planes, image.getbands(), strict=True):
-        # Pillow takes the pixels apart at twice the speed of a transposed copy.
-        pixels = np.frombuffer(image.tobytes("raw", band), np.uint8).reshape(plane.shape)
-        if spec.dtype == "uint8":
-            plane[:] = pixels
-        else:
-            _unit(pixels, plane)
-    tensor: torch.Tensor = torch.from_numpy(planes)
+    planes = np.empty((len(spec.mode), *pixels.shape[:2]), np.uint8)
+    for channel, plane in enumerate(planes):  # (faster than one transposed copy)
+        plane[:] = pixels if pixels.ndim == 2 else pixels[..., channel]
+    tensor: torch.Tensor = torch.from_numpy(planes if spec.dtype == "uint8" else _unit(planes))
     return tensor
 
 
-def _unit(pixels: NDArray[np.uint8], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+_TURNED = (b"Exif\0\0", b"tiff:Orientation")
+"""Where a JPEG that should be turned has one of these, and simplejpeg, which doesn't read them, can't be asked."""
+
+
+def _unit(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     # A division, since the product with 1/255 is not always the nearest float; in one pass over the bytes.
-    floats: NDArray[np.float32] = np.divide(pixels, np.float32(255), out=out, dtype=np.float32)
+    floats: NDArray[np.float32] = np.divide(pixels, np.float32(255), dtype=np.float32)
     return floats
 
 
@@ -159,7 +188,8 @@ def _pillow() -> Any:
     return importlib.import_module("PIL.Image")
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes, spec: ImageSpec) -> tuple[Image.Image, tuple[int, int]]:
+    """The picture, loaded, and turned if the spec says so, and the width and height that it should have in the end."""
     pillow = _pillow()
     try:
         image: Image.Image = pillow.open(io.BytesIO(data), formats=FORMATS)
@@ -170,13 +200,34 @@ def _open(data: bytes) -> Image.Image:
         ) from None
     # Pillow only warns up to twice its limit. Looking again costs less than to turn the warning into an error, and
     # unlike that it works on several threads.
-    limit: int | None = pillow.MAX_IMAGE_PIXELS
-    if limit is not None and image.width * image.height > limit:
-        raise pillow.DecompressionBombError(
-            f"{image.width}×{image.height} pixels are more than PIL.Image.MAX_IMAGE_PIXELS, {limit}"
-        )
+    _check_pixels(*image.size)
+    if image.format not in ("JPEG", "MPO"):
+        image.load()
+        image = _turned(image) if spec.orient else image
+        return image, spec.fit(*image.size)
+    sideways = spec.orient and image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+    width, height = image.size
+    target = spec.fit(height, width) if sideways else spec.fit(width, height)
+    image.draft(None, target[::-1] if sideways else target)  # type: ignore[arg-type]  # (None leaves the mode)
     image.load()
-    return image
+    return (_turned(image) if spec.orient else image), target
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    upright: Image.Image = importlib.import_module("PIL.ImageOps").exif_transpose(image)
+    return upright
+
+
+_ORIENTATION = 274  # the EXIF tag
+
+
+def _check_pixels(width: int, height: int) -> None:
+    pillow = _pillow()
+    limit: int | None = pillow.MAX_IMAGE_PIXELS
+    if limit is not None and width * height > limit:
+        raise pillow.DecompressionBombError(
+            f"{width}×{height} pixels are more than PIL.Image.MAX_IMAGE_PIXELS, {limit}"
+        )
 
 
 def _convert(image: Image.Image, mode: Mode) -> Image.Image:
