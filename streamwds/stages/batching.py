@@ -14,6 +14,7 @@ from streamwds.errors import CollateError, StreamwdsError
 from streamwds.handlers import Guard, Handler, reraise_exception
 from streamwds.stage import Batch, Batching, I, O, Sample, Stage, Stream, Unbatching, call_ready, maker
 from streamwds.stages import replay
+from streamwds.stages.columns import Gathering
 from streamwds.steps import READY, At, Lifted, Pair, Run, Step, Upstream, option
 
 if TYPE_CHECKING:
@@ -72,19 +73,27 @@ def collate(items: Sequence[Any]) -> Any:
     (array([[0., 0.],
            [1., 1.]]), ['x', 'y'])
     """
+    return _collated(items, {})
+
+
+def _collated(items: Sequence[Any], ready: Mapping[Any, Any]) -> Any:
+    """The items as one, with the columns that are ready."""
     leader = items[0]
     if isinstance(leader, dict):
         fields = leader.keys()
         for item in items:
             if not isinstance(item, dict) or item.keys() != fields:
                 raise _differs(leader, item)
-        return Batch({name: _column([item[name] for item in items]) for name in fields})
+        return Batch(
+            {name: ready[name] if name in ready else _column([item[name] for item in items]) for name in fields}
+        )
     if isinstance(leader, tuple):
         width = len(leader)
         for item in items:
             if not isinstance(item, tuple) or len(item) != width:
                 raise CollateError(f"a batch that begins with a tuple of {width} also has {item!r:.80}")
-        return tuple([_column(list(values)) for values in zip(*items)])
+        columns = enumerate(zip(*items))
+        return tuple([ready[place] if place in ready else _column(list(values)) for place, values in columns])
     return list(items)
 
 
@@ -99,6 +108,9 @@ def _differs(leader: dict[str, Any], item: Any) -> CollateError:
         "same batch; select or rename fields first, or give batched(n, collate=list)",
         field=", ".join(map(str, odd)),
     )
+
+
+_collate = collate  # (by the name under which functions that have an option of that name can see it)
 
 
 # ---- batched
@@ -121,16 +133,22 @@ def batched_items(
     _positive(n)
     guard = Guard.of(handler)
     source = iter(items)
-    while block := list(islice(source, n)):
+    gathering = Gathering(n) if collate is _collate else None
+    while block := list(islice(source, n)) if gathering is None else gathering.gather(source):
         if len(block) < n and not partial:
             return
         guard.seen += 1
         try:
-            batch = collate(block)
+            if gathering is None:
+                batch = collate(block)
+            else:
+                batch = _collated(block, gathering.columns)
+                gathering.learn(batch)
         except Exception as error:
             if guard(error if isinstance(error, StreamwdsError) else _failed(error)):
                 continue
             return
+        del block
         yield batch
 
 
@@ -190,7 +208,7 @@ def batched(
     >>> range(5) | batched(2, collate=sum, partial=False) | list
     [1, 5]
     """
-    kind = Batching if collate is globals()["collate"] else Stage
+    kind = Batching if collate is _collate else Stage
     return kind((Batched(n, collate, partial, handler),))
 
 
