@@ -34,6 +34,8 @@ def _is_gnu_tar() -> bool:
 NEEDS: dict[str, Callable[[], bool]] = {
     "GNU tar": _is_gnu_tar,
     "bsdtar": lambda: shutil.which("bsdtar") is not None,
+    "zstd": lambda: shutil.which("zstd") is not None,
+    "lz4": lambda: shutil.which("lz4") is not None,
     "../shared": SHARED.is_dir,
 }
 

@@ -19,6 +19,7 @@ __all__ = [
     "FewShardsWarning",
     "FunctionError",
     "HeaderError",
+    "MissingExtraError",
     "MissingFieldError",
     "OpenError",
     "PositionError",
@@ -28,6 +29,7 @@ __all__ = [
     "StreamwdsError",
     "TarError",
     "TruncatedError",
+    "UntrustedDataError",
     "WriteError",
 ]
 
@@ -151,8 +153,16 @@ class WriteError(StreamwdsError, ValueError):
 # ---- while samples are worked on
 
 
+class MissingExtraError(StreamwdsError, ImportError):
+    """A package that is needed, belongs to an extra of this one, and is not installed."""
+
+
 class DecodeError(StreamwdsError):
     """A field whose bytes can't be decoded."""
+
+
+class UntrustedDataError(DecodeError):
+    """A field that could run code when it is decoded, which `decode(trust=…)` must allow first."""
 
 
 class EncodeError(StreamwdsError):

@@ -5,16 +5,22 @@ The second reader is slow, plain, and written from the format's description, wit
 
 from __future__ import annotations
 
+import bz2
 import contextlib
+import gzip
 import io
 import itertools
+import lzma
 import signal
+import sys
 import tarfile
 import warnings
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
 from typing import Any, BinaryIO, TypeAlias, cast
 
 import attrs
+import lz4.frame
 
 from streamwds import Shard, Stage, group_by_keys, open_shards, reraise_exception, tarfiles, tarsamples
 from streamwds.errors import SkippedWarning, StreamwdsError
@@ -25,6 +31,17 @@ Source: TypeAlias = Iterable[Any]
 Members: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 END = bytes(1024)
+
+zstd: Any = import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zst": lambda data: zstd.compress(data, options={zstd.CompressionParameter.checksum_flag: 1}),
+    "lz4": lambda data: lz4.frame.compress(data, content_checksum=True),
+}
+"""Compressors of whole files, by the suffix of their format."""
 
 
 # ---- archives

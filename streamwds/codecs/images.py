@@ -29,6 +29,7 @@ are writable.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import io
@@ -41,7 +42,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from streamwds.codecs.codec import Codec, Decode, describe, to_array
+from streamwds.codecs.codec import Codec, Decode, Encode, describe, to_array
 from streamwds.codecs.jpeg import read_jpeg
 from streamwds.codecs.resizing import Size, check_size, fitted, resized
 from streamwds.errors import EncodeError
@@ -49,10 +50,39 @@ from streamwds.errors import EncodeError
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["CODECS", "FORMATS", "SPECS", "ImageSpec", "decode_image", "encode_image", "image_decoder"]
+__all__ = [
+    "ALLOWED",
+    "CODECS",
+    "FORMATS",
+    "SPECS",
+    "ImageSpec",
+    "decode_image",
+    "encode_image",
+    "image_decoder",
+    "image_spec",
+    "jpeg",
+    "png",
+    "webp",
+]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM")
 """Pillow's names of the formats that are opened. Never EPS, for which Pillow starts Ghostscript."""
+
+_WEB = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+
+ALLOWED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        **dict.fromkeys(("jpg", "jpeg", "png", "webp", "gif", "bmp"), _WEB),
+        **dict.fromkeys(("tif", "tiff"), ("TIFF",)),
+        **dict.fromkeys(("ppm", "pgm", "pbm", "pnm"), ("PPM",)),
+    }
+)
+"""As which formats a picture of an extension is opened.
+
+Servers on the web call JPEG, PNG, WebP, GIF and BMP by each other's names so often that browsers go by the first bytes
+alone (WHATWG, MIME Sniffing), and shards made of the web keep the names. So these five are opened under each other's
+extensions; TIFF and PNM, with which that does not happen, only under their own.
+"""
 
 Mode: TypeAlias = Literal["L", "RGB", "RGBA"]
 
@@ -75,10 +105,10 @@ class ImageSpec:
     size: Size | None = attrs.field(default=None, validator=attrs.validators.optional(_check_size))
     orient: bool = False
 
-    def fit(self, width: int, height: int) -> tuple[int, int]:
-        """The width and height that a picture of this width and height gets."""
+    def fit(self, width: int, height: int, limit: int | None) -> tuple[int, int]:
+        """The width and height that a picture of this width and height gets, which are within the limit of pixels."""
         target = (width, height) if self.size is None else fitted(self.size, width, height)
-        _check_pixels(*target)
+        _check_pixels(*target, limit)
         return target
 
 
@@ -108,23 +138,36 @@ SPECS: Mapping[str, ImageSpec] = MappingProxyType(
 # ---- bytes to pictures
 
 
-def image_decoder(spec: str, size: Size | None = None, *, orient: bool = False) -> Decode:
+def image_spec(name: str, size: Size | None = None, *, orient: bool = False) -> ImageSpec:
+    """The spec of that name, with a size and an orientation; `ValueError` if there is none.
+
+    >>> image_spec("torchl8", size=224)
+    ImageSpec(library='torch', dtype='uint8', mode='L', size=224, orient=False)
+    """
+    if name not in SPECS:
+        raise ValueError(f"no image spec is called {name!r}; there are {', '.join(SPECS)}")
+    return attrs.evolve(SPECS[name], size=size, orient=orient)
+
+
+def image_decoder(
+    spec: str | ImageSpec, formats: tuple[str, ...] = FORMATS, max_pixels: int | None = None
+) -> Decode:
     """The function that decodes a picture's bytes as `spec` says; `ValueError` for a spec that is none.
 
-    It can be pickled. See the table above for what it gives, `ImageSpec` for size and orient, and `decode_image` for
-    what it raises.
+    It can be pickled. See the table above for what it gives, and `decode_image` for what it raises.
 
     >>> image_decoder("rgb8")(encode_image(np.zeros((2, 3), np.uint8), "png")).shape
     (2, 3, 3)
-    >>> image_decoder("torchl", size=4)(encode_image(np.zeros((2, 3), np.uint8), "png")).shape
+    >>> image_decoder(image_spec("torchl", size=4))(encode_image(np.zeros((2, 3), np.uint8), "png")).shape
     torch.Size([1, 4, 6])
     """
-    if spec not in SPECS:
-        raise ValueError(f"no image spec is called {spec!r}; there are {', '.join(SPECS)}")
-    return functools.partial(decode_image, spec=attrs.evolve(SPECS[spec], size=size, orient=orient))
+    spec = image_spec(spec) if isinstance(spec, str) else spec
+    return functools.partial(decode_image, spec=spec, formats=formats, max_pixels=max_pixels)
 
 
-def decode_image(data: bytes, spec: ImageSpec) -> Any:
+def decode_image(
+    data: bytes, spec: ImageSpec, formats: tuple[str, ...] = FORMATS, max_pixels: int | None = None
+) -> Any:
     """One picture as `spec` says: a numpy array or torch tensor, contiguous, writable and owning its memory, or a
     Pillow image, loaded and without a file behind it.
 
@@ -136,24 +179,25 @@ def decode_image(data: bytes, spec: ImageSpec) -> Any:
     shrunk while it is decoded, to the smallest of 1/8, 1/4 and 1/2 that is no smaller than wanted. An int is the length
     of the shorter side, and the longer is rounded to the nearest pixel.
 
-    Raises `PIL.UnidentifiedImageError` (an `OSError`) for what is none of `FORMATS`, `OSError` or `ValueError` for a
+    Raises `PIL.UnidentifiedImageError` (an `OSError`) for what is none of `formats`, `OSError` or `ValueError` for a
     picture that is cut or broken as far as its format shows it, `PIL.Image.DecompressionBombError` for more pixels,
-    before or after it got its size, than `PIL.Image.MAX_IMAGE_PIXELS` (89 million unless you set it; None lifts it), and
-    `ValueError` for 32-bit and floating-point pixels.
+    before or after it got its size, than `max_pixels` (None: than `PIL.Image.MAX_IMAGE_PIXELS`, which are 89 million
+    unless you set it; if that is None, too, any number), and `ValueError` for 32-bit and floating-point pixels.
 
     >>> decode_image(encode_image(np.full((1, 2), 255, np.uint8), "png"), SPECS["rgb"])
     array([[[1., 1., 1.],
             [1., 1., 1.]]], dtype=float32)
     """
+    limit = _pillow().MAX_IMAGE_PIXELS if max_pixels is None else max_pixels
     if spec.library == "pil":
-        image, target = _open(data, spec)
+        image, target = _open(data, spec, formats, limit)
         image = image.copy() if image.mode == spec.mode else _convert(image, spec.mode)
         return image if image.size == target else image.resize(target, _pillow().Resampling.BILINEAR)
     pixels = None
-    if not (spec.orient and any(mark in data for mark in _TURNED)):
-        pixels = read_jpeg(data, spec.mode, _pillow().MAX_IMAGE_PIXELS, spec.fit)
+    if "JPEG" in formats and not (spec.orient and any(mark in data for mark in _TURNED)):
+        pixels = read_jpeg(data, spec.mode, limit, spec.fit)
     if pixels is None:
-        image, target = _open(data, spec)
+        image, target = _open(data, spec, formats, limit)
         pixels = resized(np.array(image if image.mode == spec.mode else _convert(image, spec.mode)), target)
     if spec.library == "numpy":
         return pixels if spec.dtype == "uint8" else _unit(pixels)
@@ -188,26 +232,25 @@ def _pillow() -> Any:
     return importlib.import_module("PIL.Image")
 
 
-def _open(data: bytes, spec: ImageSpec) -> tuple[Image.Image, tuple[int, int]]:
+def _open(
+    data: bytes, spec: ImageSpec, formats: tuple[str, ...], limit: int | None
+) -> tuple[Image.Image, tuple[int, int]]:
     """The picture, loaded, and turned if the spec says so, and the width and height that it should have in the end."""
     pillow = _pillow()
-    try:
-        image: Image.Image = pillow.open(io.BytesIO(data), formats=FORMATS)
-    except pillow.UnidentifiedImageError:  # its own message shows the address of the stream
-        kinds = ", ".join(FORMATS)
+    image = _recognised(data, formats)
+    if image is None:
+        kinds = ", ".join(formats)
         raise pillow.UnidentifiedImageError(
             f"no readable image in one of the formats {kinds}: {len(data)} bytes that begin with {data[:16]!r}"
-        ) from None
-    # Pillow only warns up to twice its limit. Looking again costs less than to turn the warning into an error, and
-    # unlike that it works on several threads.
-    _check_pixels(*image.size)
+        )
+    _check_pixels(*image.size, limit)
     if image.format not in ("JPEG", "MPO"):
         image.load()
         image = _turned(image) if spec.orient else image
-        return image, spec.fit(*image.size)
+        return image, spec.fit(*image.size, limit)
     sideways = spec.orient and image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
     width, height = image.size
-    target = spec.fit(height, width) if sideways else spec.fit(width, height)
+    target = spec.fit(height, width, limit) if sideways else spec.fit(width, height, limit)
     image.draft(None, target[::-1] if sideways else target)  # type: ignore[arg-type]  # (None leaves the mode)
     image.load()
     return (_turned(image) if spec.orient else image), target
@@ -221,13 +264,28 @@ def _turned(image: Image.Image) -> Image.Image:
 _ORIENTATION = 274  # the EXIF tag
 
 
-def _check_pixels(width: int, height: int) -> None:
-    pillow = _pillow()
-    limit: int | None = pillow.MAX_IMAGE_PIXELS
+def _check_pixels(width: int, height: int, limit: int | None) -> None:
     if limit is not None and width * height > limit:
-        raise pillow.DecompressionBombError(
-            f"{width}×{height} pixels are more than PIL.Image.MAX_IMAGE_PIXELS, {limit}"
+        raise _pillow().DecompressionBombError(
+            f"{width}×{height} pixels are more than the {limit} that a picture may have: "
+            "decode(max_pixels=…) allows more"
         )
+
+
+def _recognised(data: bytes, formats: tuple[str, ...]) -> Image.Image | None:
+    """The picture, opened as the first format that knows it; nothing of it is decoded yet.
+
+    (`PIL.Image.open` does no more, except that it holds to a bound of its own, which only a global can change.)
+    """
+    stream = io.BytesIO(data)
+    for name in formats:
+        factory, accept = _pillow().OPEN[name]
+        with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):  # (so it says that it is none)
+            if accept(data[:16]) is True:  # (a str: why it can't)
+                stream.seek(0)
+                image: Image.Image = factory(stream, "")
+                return image
+    return None
 
 
 def _convert(image: Image.Image, mode: Mode) -> Image.Image:
@@ -277,7 +335,7 @@ class _Writer:
 
 
 _WRITERS = (
-    _Writer(("jpg", "jpeg"), "JPEG", ("1", "L", "RGB", "CMYK"), {"quality": 100}),
+    _Writer(("jpg", "jpeg", "img", "image"), "JPEG", ("1", "L", "RGB", "CMYK"), {"quality": 100}),
     _Writer(("png",), "PNG", ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")),
     _Writer(("ppm", "pnm"), "PPM", ("1", "L", "RGB", "I;16")),
     _Writer(("pgm",), "PPM", ("L", "I;16")),
@@ -290,8 +348,8 @@ _WRITERS = (
 _WRITER_OF: Mapping[str, _Writer] = MappingProxyType({e: writer for writer in _WRITERS for e in writer.extensions})
 
 
-def encode_image(value: Any, extension: str) -> bytes:
-    """A picture as a file of `extension`: jpg jpeg png ppm pnm pgm pbm webp tif tiff bmp gif.
+def encode_image(value: Any, extension: str, **options: Any) -> bytes:
+    """A picture as a file of `extension`: jpg jpeg png ppm pnm pgm pbm webp tif tiff bmp gif; img and image are jpg.
 
     `value` is a numpy array H×W, H×W×1, H×W×3 or H×W×4; a torch tensor H×W, 1×H×W, 3×H×W or 4×H×W, always channels
     first; or a Pillow image. Arrays are uint8, or floats in 0..1, which are rounded to the nearest of 256 levels;
@@ -300,7 +358,8 @@ def encode_image(value: Any, extension: str) -> bytes:
 
     jpg is written with quality 100 as by webdataset, to the byte; webp lossless; tiff uncompressed; so all but jpg,
     and gif of more than 256 colours, keep every 8-bit pixel. What a format can't hold is refused rather than dropped:
-    alpha in all but png, webp and tiff, colour in pgm, gray in pbm (which takes 0 and 255 only).
+    alpha in all but png, webp and tiff, colour in pgm, gray in pbm (which takes 0 and 255 only). `options` are Pillow's
+    for the format; `jpeg`, `png` and `webp` make encoders with some of them.
 
     Raises `EncodeError` for other types, dtypes and shapes, for values outside 0..1 (NaN too), for a picture without
     pixels, and for what the format can't hold.
@@ -319,7 +378,7 @@ def encode_image(value: Any, extension: str) -> bytes:
         raise EncodeError(f"{extension} holds pictures of the modes {modes}, not {image.mode}: convert it first")
     stream = io.BytesIO()
     try:
-        image.save(stream, format=writer.format, **writer.options)
+        image.save(stream, format=writer.format, **{**writer.options, **options})
     except (
         OSError,
         ValueError,
@@ -363,6 +422,56 @@ def _to_pixels(value: Any) -> NDArray[np.uint8]:
             raise EncodeError(f"floats of a picture must be in 0..1; these are from {low} to {high}")
         pixels = np.rint(pixels * np.float32(255))  # a thousandth is a quarter of a level, so this ends in 0..255
     return np.ascontiguousarray(pixels, dtype=np.uint8)
+
+
+def _whole(name: str, value: int, low: int, high: int) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise ValueError(f"{name} is a whole number from {low} to {high}, not {value!r}")
+    return value
+
+
+def jpeg(
+    quality: int = 90, *, subsampling: Literal["4:4:4", "4:2:2", "4:2:0"] = "4:2:0", progressive: bool = False
+) -> Encode:
+    """An encoder of pictures as JPEG: `TarWriter(path, encoder={"jpg": jpeg(quality=90)})`.
+
+    quality: 0 to 100, as libjpeg has it. subsampling: how colour is kept, from whole to a quarter of the pixels.
+    progressive: smaller, and slower to decode.
+
+    >>> noise = np.random.default_rng(0).random((64, 64, 3))
+    >>> len(jpeg(quality=50)(noise)) < len(jpeg(quality=100)(noise))
+    True
+    """
+    options = {"quality": _whole("quality", quality, 0, 100), "subsampling": subsampling, "progressive": progressive}
+    return functools.partial(encode_image, extension="jpg", **options)
+
+
+def png(*, compress_level: int = 6) -> Encode:
+    """An encoder of pictures as PNG: `TarWriter(path, encoder={"png": png(compress_level=1)})`.
+
+    compress_level: 0 (not at all, fast) to 9 (small, slow), as zlib has it. All keep every pixel.
+
+    >>> len(png(compress_level=9)(np.zeros((99, 99)))) < len(png(compress_level=0)(np.zeros((99, 99))))
+    True
+    """
+    return functools.partial(
+        encode_image, extension="png", compress_level=_whole("compress_level", compress_level, 0, 9)
+    )
+
+
+def webp(quality: int | None = None, *, effort: int = 4) -> Encode:
+    """An encoder of pictures as WebP: `TarWriter(path, encoder={"webp": webp(quality=80)})`.
+
+    quality: 0 to 100; None: lossless, which keeps every pixel. effort: 0 (fast) to 6 (small).
+
+    >>> decode = image_decoder("rgb8")
+    >>> decode(webp()(np.full((2, 2, 3), 77, np.uint8))).tolist()[0]
+    [[77, 77, 77], [77, 77, 77]]
+    """
+    options: dict[str, Any] = {"method": _whole("effort", effort, 0, 6)}
+    if quality is not None:
+        options.update(lossless=False, quality=_whole("quality", quality, 0, 100))
+    return functools.partial(encode_image, extension="webp", **options)
 
 
 CODECS = tuple(

@@ -30,15 +30,16 @@ def _simplejpeg() -> Any:
 def read_jpeg(
     data: bytes,
     mode: Literal["L", "RGB", "RGBA"],
-    limit: int | None = None,
-    fit: Callable[[int, int], tuple[int, int]] | None = None,
+    limit: int | None,
+    fit: Callable[[int, int, int | None], tuple[int, int]],
 ) -> NDArray[np.uint8] | None:
     """The pixels, H×W, H×W×3 or H×W×4 by the mode, in memory of their own; None if Pillow is to do it.
 
-    limit: of larger pictures none is allocated; they are left to Pillow's bound as well. fit: from width and height to
-    those that are wanted; the decoder shrinks to the smallest of 1/8, 1/4, 1/2 that is no smaller, the rest is resized.
+    limit: how many pixels a picture may have; of larger ones none is allocated. fit: from width, height and limit to the
+    width and height that are wanted; the decoder shrinks to the smallest of 1/8, 1/4, 1/2 that is no smaller, and the
+    rest is resized.
 
-    Left to Pillow: what is no JPEG, CMYK, a colour picture in gray (which is not its luma: Pillow goes through RGB, where
+    Left to Pillow: what is no JPEG, is too large, CMYK, a colour picture in gray (which is not its luma: Pillow goes through RGB, where
     colours are cut off), and everything broken, cut, or odd enough for a warning.
     """
     simplejpeg = _simplejpeg()
@@ -48,7 +49,7 @@ def read_jpeg(
         height, width, space, _ = simplejpeg.decode_jpeg_header(data)
         if space not in _SPACES or (mode == "L" and space != "Gray") or (limit is not None and width * height > limit):
             return None
-        target = (width, height) if fit is None else fit(width, height)
+        target = fit(width, height, limit)
         by = fraction(width, height, target)
         least = (-(-height // by), -(-width // by))
         pixels = np.empty(least if mode == "L" else (*least, len(mode)), np.uint8)

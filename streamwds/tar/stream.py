@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bz2
 import contextlib
 import gzip
 import io
@@ -13,6 +12,7 @@ from typing import Any
 
 from streamwds.errors import OpenError, TarError, TruncatedError
 from streamwds.shards.opening import Shard
+from streamwds.tar.compression import Library, MissingExtraError, recognised
 from streamwds.tar.headers import BLOCK, checksum_holds
 
 __all__ = ["ShardBytes", "shard_bytes"]
@@ -20,15 +20,10 @@ __all__ = ["ShardBytes", "shard_bytes"]
 BUFFER = 1 << 18
 PIECE = 1 << 24  # at most so much memory is taken on a header's word alone
 
-UNPACKED: dict[bytes, Callable[[Any], Any]] = {
-    b"\x1f\x8b": lambda packed: gzip.GzipFile(fileobj=packed),
-    b"BZh": bz2.BZ2File,
-    b"\xfd7zXZ\0": lzma.LZMAFile,
-}
-UNKNOWN = {b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4", b"PK\x03\x04": "zip", b"7z\xbc\xaf": "7z"}
+ARCHIVES = {b"PK\x03\x04": "zip", b"7z\xbc\xaf": "7z"}  # formats of archives that are no tar
 
-
-_FAILURES = (OSError, EOFError, MemoryError, zlib.error, lzma.LZMAError)
+# (the last two: of files that a caller's opener unpacks)
+_FAILURES: tuple[type[Exception], ...] = (OSError, EOFError, MemoryError, zlib.error, lzma.LZMAError)
 
 
 class ShardBytes:
@@ -37,9 +32,10 @@ class ShardBytes:
     (Once `read` was called, `readinto` must not be, for `read` reads ahead.)
     """
 
-    __slots__ = ("_read", "_readinto", "at", "url")
+    __slots__ = ("_failures", "_read", "_readinto", "at", "url")
 
-    def __init__(self, raw: Any, url: str, at: int = 0) -> None:
+    def __init__(self, raw: Any, url: str, at: int = 0, *, failures: tuple[type[Exception], ...] = _FAILURES) -> None:
+        self._failures = failures
         self._readinto = raw.readinto
         self._read = io.BufferedReader(raw, BUFFER).read
         self.url = url
@@ -60,14 +56,14 @@ class ShardBytes:
                 missing -= len(data)
                 self.at += len(data)
             return b"".join(parts)
-        except _FAILURES as error:
+        except self._failures as error:
             raise self._failed(error, start) from error
 
     def readinto(self, memory: memoryview) -> int:
         """Read what is there into memory; how many bytes, 0 at the end of the shard."""
         try:
             got: int = self._readinto(memory)
-        except _FAILURES as error:
+        except self._failures as error:
             raise self._failed(error, self.at) from error
         self.at += got
         return got
@@ -77,13 +73,13 @@ class ShardBytes:
         return _Pushed(front, at, self)
 
     def _failed(self, error: Exception, at: int) -> TarError:
-        if isinstance(error, gzip.BadGzipFile):
-            return TarError(f"the compressed shard is damaged: {error}", url=self.url, offset=at)
         if isinstance(error, MemoryError):
             return TarError("there is not enough memory to read it", url=self.url, offset=at)
-        if isinstance(error, OSError):
+        if isinstance(error, EOFError):
+            return TruncatedError(f"the compressed shard is cut: {error}", url=self.url, offset=at)
+        if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
             return TarError(f"reading failed: {error}", url=self.url, offset=at)
-        return TruncatedError(f"the compressed shard is cut or damaged: {error}", url=self.url, offset=at)
+        return TarError(f"the compressed shard is damaged: {error}", url=self.url, offset=at)
 
     def skip(self, size: int) -> None:
         """Read and forget."""
@@ -143,8 +139,8 @@ def shard_bytes(shard: Shard, offset: int = 0) -> Generator[ShardBytes]:
         raw: Any = stack.enter_context(shard.open())
         try:
             start = _start(raw)
-            unpacked = _unpacked(start, shard.url)
-            seeks = unpacked is None and raw.seekable()
+            library = _library(start, shard.url)
+            seeks = library is None and raw.seekable()
             if seeks:
                 raw.seek(offset)
         except _FAILURES as error:  # (of whatever kind, for the file may be one that a caller's opener unpacks)
@@ -153,9 +149,11 @@ def shard_bytes(shard: Shard, offset: int = 0) -> Generator[ShardBytes]:
             yield ShardBytes(raw, shard.url, offset)
             return
         front = _Front(raw, start)
-        if unpacked is not None:
-            front = _Front(stack.enter_context(unpacked(io.BufferedReader(front, BUFFER))))
-        found = ShardBytes(front, shard.url)
+        failures = _FAILURES
+        if library is not None:
+            failures = (*failures, *library.failures)
+            front = _Front(stack.enter_context(library.unpack(io.BufferedReader(front, BUFFER))))
+        found = ShardBytes(front, shard.url, failures=failures)
         found.skip(offset)
         yield found
 
@@ -168,11 +166,15 @@ def _start(raw: Any) -> bytes:
     return start
 
 
-def _unpacked(start: bytes, url: str) -> Callable[[Any], Any] | None:
-    """What reads a shard that starts like this uncompressed; None for one that is not compressed."""
+def _library(start: bytes, url: str) -> Library | None:
+    """What unpacks a shard that starts like this; None for one that is not compressed."""
     if checksum_holds(start):
         return None  # a tar, even if the name of its first member begins like another format (`BZh.txt`)
-    for magic, name in UNKNOWN.items():
+    for magic, name in ARCHIVES.items():
         if start.startswith(magic):
-            raise OpenError(f"it is a {name} file; unpack it, or compress the tar with gzip, bz2 or xz", url=url)
-    return next((unpacked for magic, unpacked in UNPACKED.items() if start.startswith(magic)), None)
+            raise OpenError(f"it is a {name} file; unpack it, and put its files into a tar", url=url)
+    compression = recognised(start)
+    try:
+        return None if compression is None else compression.library()
+    except MissingExtraError as error:
+        raise OpenError(str(error), url=url) from error
