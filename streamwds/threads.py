@@ -1,7 +1,7 @@
 """Work on several threads whose results come in order.
 
-For steps that make something of each item by a pure function: decoding, and whatever else spends its time where Python's
-lock is free (libraries in C, files, sockets). What the items are is not known here.
+For steps that make something of each item by a pure function: decoding, and whatever else spends its time where
+Python's lock is free (libraries in C, files, sockets). What the items are is not known here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from streamwds.errors import SourceError
+from streamwds.errors import MissingExtraError, SourceError
 from streamwds.handlers import Guard
 from streamwds.steps import Pair
 
@@ -35,10 +35,10 @@ def _mark_worker() -> None:
 def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[tuple[T, Future[R]]]:
     """Each item with its work, which is done: `result()` gives what the function gave, or raises what it raised.
 
-    Items are pulled by whoever iterates, never by a thread, and at most `AHEAD * threads` are pulled beyond the one that
-    was given last. What ends them, be it an error, comes after all that was pulled before. The threads start with the
-    first item that is asked for and end with the iterator, also one that is closed or dropped half-way: work that runs
-    is waited for, work that waits is not begun.
+    Items are pulled by whoever iterates, never by a thread, and at most `AHEAD * threads` are pulled beyond the one
+    that was given last. What ends them, be it an error, comes after all that was pulled before. The threads start with
+    the first item that is asked for and end with the iterator, also one that is closed or dropped half-way: work that
+    runs is waited for, work that waits is not begun.
 
     >>> [work.result() for _, work in in_order(abs, [3, -1, 2], threads=2)]
     [3, 1, 2]
@@ -77,9 +77,7 @@ def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> It
         pool.shutdown(wait=os.getpid() == owner and not hasattr(_here, "works"), cancel_futures=True)
 
 
-def pairs_in_order(
-    function: Callable[[Any], Any], pairs: Iterable[Pair], threads: int, guard: Guard
-) -> Iterator[Pair]:
+def pairs_in_order(function: Callable[[Any], Any], pairs: Iterable[Pair], threads: int, guard: Guard) -> Iterator[Pair]:
     """The pairs with what the function makes of their items; what it raises goes to the guard, in order as well.
 
     Each position is that of its own item, whatever was read ahead, so that the stream goes on from there with the next.
@@ -88,6 +86,8 @@ def pairs_in_order(
         guard.seen += 1
         try:
             result = work.result()
+        except MissingExtraError:  # (of no use to skip: no item would be left)
+            raise
         except Exception as error:
             if guard(error):
                 continue

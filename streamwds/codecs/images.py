@@ -149,9 +149,7 @@ def image_spec(name: str, size: Size | None = None, *, orient: bool = False) -> 
     return attrs.evolve(SPECS[name], size=size, orient=orient)
 
 
-def image_decoder(
-    spec: str | ImageSpec, formats: tuple[str, ...] = FORMATS, max_pixels: int | None = None
-) -> Decode:
+def image_decoder(spec: str | ImageSpec, formats: tuple[str, ...] = FORMATS, max_pixels: int | None = None) -> Decode:
     """The function that decodes a picture's bytes as `spec` says; `ValueError` for a spec that is none.
 
     It can be pickled. See the table above for what it gives, and `decode_image` for what it raises.
@@ -205,8 +203,8 @@ def decode_image(
     import torch
 
     planes = np.empty((len(spec.mode), *pixels.shape[:2]), np.uint8)
-    for channel, plane in enumerate(planes):  # (faster than one transposed copy)
-        plane[:] = pixels if pixels.ndim == 2 else pixels[..., channel]
+    for channel in range(len(spec.mode)):  # (faster than one transposed copy)
+        planes[channel] = pixels if pixels.ndim == 2 else pixels[..., channel]
     tensor: torch.Tensor = torch.from_numpy(planes if spec.dtype == "uint8" else _unit(planes))
     return tensor
 
@@ -251,7 +249,7 @@ def _open(
     sideways = spec.orient and image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
     width, height = image.size
     target = spec.fit(height, width, limit) if sideways else spec.fit(width, height, limit)
-    image.draft(None, target[::-1] if sideways else target)  # type: ignore[arg-type]  # (None leaves the mode)
+    image.draft(None, (target[1], target[0]) if sideways else target)  # (None: the mode as it is)
     image.load()
     return (_turned(image) if spec.orient else image), target
 

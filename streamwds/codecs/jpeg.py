@@ -35,12 +35,12 @@ def read_jpeg(
 ) -> NDArray[np.uint8] | None:
     """The pixels, H×W, H×W×3 or H×W×4 by the mode, in memory of their own; None if Pillow is to do it.
 
-    limit: how many pixels a picture may have; of larger ones none is allocated. fit: from width, height and limit to the
-    width and height that are wanted; the decoder shrinks to the smallest of 1/8, 1/4, 1/2 that is no smaller, and the
-    rest is resized.
+    limit: how many pixels a picture may have; of larger ones none is allocated. fit: from width, height and limit to
+    the width and height that are wanted; the decoder shrinks to the smallest of 1/8, 1/4, 1/2 that is no smaller, and
+    the rest is resized.
 
-    Left to Pillow: what is no JPEG, is too large, CMYK, a colour picture in gray (which is not its luma: Pillow goes through RGB, where
-    colours are cut off), and everything broken, cut, or odd enough for a warning.
+    Left to Pillow: what is no JPEG or too large, CMYK, colours in gray (which is not their luma: Pillow goes through
+    RGB, where they are cut off), and everything broken, cut, or odd enough for a warning.
     """
     simplejpeg = _simplejpeg()
     if simplejpeg is None or data[:3] != b"\xff\xd8\xff":

@@ -33,8 +33,10 @@ __all__ = [
     "torch_video",
 ]
 
-Decoder: TypeAlias = "str | images.ImageSpec | Mapping[str, Callable[[bytes], Any]] | Callable[[str, bytes], Any] | ByExtension"
-"""What decodes: an image spec (or its name), functions by extension, a function `(key, data) -> value or None`, or `torch_audio` …"""
+Decoder: TypeAlias = (
+    "str | images.ImageSpec | Mapping[str, Callable[[bytes], Any]] | Callable[[str, bytes], Any] | ByExtension"
+)
+"""What decodes: an image spec or its name, functions by extension, `(key, data) -> value or None`, `torch_audio` …"""
 
 
 @attrs.frozen

@@ -1,8 +1,8 @@
 """How large a picture becomes, and making it so.
 
-All is bilinear with antialiasing: each new pixel is the mean of all old ones under a triangle as wide as two new pixels,
-as in Pillow, and in torchvision's `Resize`. The extra `resize` does the same sums with SIMD instructions; its levels are
-at most one off, and it is used wherever it is installed.
+All is bilinear with antialiasing: each new pixel is the mean of all old ones under a triangle as wide as two new
+pixels, as in Pillow, and in torchvision's `Resize`. The extra `resize` does the same sums with SIMD instructions; its
+levels are at most one off, and it is used wherever it is installed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Size: TypeAlias = "int | tuple[int, int]"
 
 def check_size(size: object) -> None:
     """Raise unless it is the length of a shorter side, or (height, width)."""
-    lengths = size if isinstance(size, tuple) and len(size) == 2 else (size,)
+    lengths: tuple[Any, ...] = size if isinstance(size, tuple) and len(size) == 2 else (size,)
     if not all(type(length) is int for length in lengths):
         raise TypeError(f"size is the length of the shorter side, or (height, width), not {size!r}")
     if not all(length >= 1 for length in lengths):
@@ -81,5 +81,6 @@ def resized(pixels: NDArray[np.uint8], target: tuple[int, int]) -> NDArray[np.ui
     kind = simd.PixelType.U8 if pixels.ndim == 2 else simd.PixelType.U8x3
     after = simd.ImageData(*target, kind)
     simd.Resizer().resize(simd.ImageData(width, height, kind, pixels.tobytes()), after, _bilinear())
-    found = np.frombuffer(after.get_buffer(), np.uint8).reshape(target[1], target[0], *pixels.shape[2:])
-    return found.copy()  # (bytes can't be written to)
+    shape = (target[1], target[0], *pixels.shape[2:])
+    found: NDArray[np.uint8] = np.ndarray(shape, np.uint8, after.get_buffer()).copy()  # (bytes can't be written to)
+    return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -26,12 +26,38 @@ LARGE = 1 << 20
 Name: TypeAlias = Any  # of a column: a field of dicts, or the place in tuples
 
 
+def _nobody() -> None:
+    return None
+
+
+@attrs.frozen(eq=False)
+class _Block:
+    """Memory, and the array over it that all its users refer to, as long as there are any."""
+
+    memory: NDArray[np.uint8]
+    holder: Callable[[], NDArray[Any] | None] = _nobody
+
+
+def _plain(value: Any) -> NDArray[Any] | None:
+    """An array, or a tensor's values as one; None for all else, and for tensors into which numpy can't look."""
+    if type(value) is np.ndarray:
+        return value
+    torch: Any = sys.modules.get("torch")
+    if torch is None or type(value) is not torch.Tensor or value.requires_grad or value.device.type != "cpu":
+        return None
+    try:
+        array: NDArray[Any] = value.numpy()
+    except (TypeError, RuntimeError):  # (bfloat16; sparse, conjugated)
+        return None
+    return array
+
+
 @attrs.define
 class Recycled:
     """Arrays of one shape and dtype, in memory that is used again when nobody holds an array any more.
 
-    Every view of an array keeps it alive, be it one of numpy's, a tensor's, or a memoryview, and its memory is not
-    touched before all of them are gone. Besides what is held, at most one array's memory is kept.
+    Every view of an array keeps it alive, be it one of numpy's, a tensor, or a memoryview, and its memory is not
+    touched before all of them are gone. Besides what is held, the memory of at most one array is kept.
 
     >>> arrays = Recycled((1000,), np.dtype("u1"))
     >>> first = arrays.take()
@@ -46,65 +72,35 @@ class Recycled:
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    _blocks: list[tuple[NDArray[np.uint8], weakref.ref[NDArray[Any]]]] = attrs.field(factory=list, init=False)
+    _blocks: list[_Block] = attrs.field(factory=list[_Block], init=False)
 
     def take(self) -> NDArray[Any]:
         """An array that nobody else holds, of whatever values."""
-        held = [block for block in self._blocks if block[1]() is not None]
-        free = [block[0] for block in self._blocks if block[1]() is None]
-        memory = free[0] if free else np.empty(int(np.prod(self.shape)) * self.dtype.itemsize, np.uint8)
-        # Every view of an array, and every view of that, refers to the one array that no other array is behind. Behind
-        # this one is a memoryview, so as long as it lives, and no longer, somebody holds the memory.
-        array: NDArray[Any] = np.frombuffer(memory.data, self.dtype)
-        self._blocks = [*held, (memory, weakref.ref(array)), *((spare, _nobody) for spare in free[1:2])]
-        return array.reshape(self.shape)
-
-
-def _nobody() -> None:
-    return None
-
-
-def _plain_tensor(value: Any) -> bool:
-    """Whether it is a tensor that numpy can look into."""
-    torch: Any = sys.modules.get("torch")
-    if torch is None or type(value) is not torch.Tensor:
-        return False
-    return bool(
-        value.device.type == "cpu"
-        and value.layout == torch.strided
-        and not (value.requires_grad or value.is_conj() or value.is_neg())
-        and value.dtype != torch.bfloat16
-    )
+        free = [block for block in self._blocks if block.holder() is None]
+        block = free.pop(0) if free else _Block(np.empty(int(np.prod(self.shape)) * self.dtype.itemsize, np.uint8))
+        # Each view of an array, and each view of that, refers to the one array behind which there is no other. Behind
+        # this one is a memoryview; so as long as it lives, and no longer, somebody holds the memory.
+        holder: NDArray[Any] = np.frombuffer(block.memory.data, self.dtype)
+        held = [block for block in self._blocks if block.holder() is not None]
+        self._blocks = [*held, attrs.evolve(block, holder=weakref.ref(holder)), *free[:1]]
+        return holder.reshape(self.shape)
 
 
 @attrs.frozen
 class _Expected:
-    """A column that is expected, and whether it is a tensor."""
+    """How a column is expected to look, and whether it is of tensors."""
 
     arrays: Recycled
-    tensor: bool
-
-    @classmethod
-    def after(cls, column: Any, rows: int, before: _Expected | None) -> _Expected | None:
-        """What is expected after a column; None if it is small, or none of an array's or tensor's rows."""
-        tensor = _plain_tensor(column)
-        if not (tensor or type(column) is np.ndarray) or column.nbytes < LARGE or column.ndim < 2:
-            return None
-        array: NDArray[Any] = column.numpy() if tensor else column
-        shape = (rows, *array.shape[1:])
-        if before is not None and (before.arrays.shape, before.arrays.dtype, before.tensor) == (shape, array.dtype, tensor):
-            return before
-        return cls(Recycled(shape, array.dtype), tensor)
+    tensors: bool
 
     def row(self, value: Any) -> NDArray[Any] | None:
         """The value as a row of the column; None if it doesn't fit."""
-        if self.tensor:
-            value = value.numpy() if _plain_tensor(value) else None
-        fits = type(value) is np.ndarray and value.shape == self.arrays.shape[1:] and value.dtype == self.arrays.dtype
-        return value if fits else None
+        array = _plain(value) if self.tensors is (type(value) is not np.ndarray) else None
+        fits = array is not None and array.shape == self.arrays.shape[1:] and array.dtype == self.arrays.dtype
+        return array if fits else None
 
     def given(self, array: NDArray[Any]) -> Any:
-        return sys.modules["torch"].from_numpy(array) if self.tensor else array
+        return sys.modules["torch"].from_numpy(array) if self.tensors else array
 
 
 @attrs.define
@@ -112,9 +108,9 @@ class Gathering:
     """Takes the items of batch after batch, and has the columns that it could fill meanwhile."""
 
     size: int
-    columns: dict[Name, Any] = attrs.field(factory=dict, init=False)
+    columns: dict[Name, Any] = attrs.field(factory=dict[Name, Any], init=False)
     """What is ready of the batch that was gathered last."""
-    _expected: dict[Name, _Expected] = attrs.field(factory=dict, init=False)
+    _expected: dict[Name, _Expected] = attrs.field(factory=dict[Name, _Expected], init=False)
 
     def gather(self, items: Iterable[Any]) -> list[Any]:
         """The next items, fewer at the end; large values in them are rows of `columns` already."""
@@ -122,30 +118,41 @@ class Gathering:
         if not self._expected:
             return list(islice(items, self.size))
         filled = {name: expected.arrays.take() for name, expected in self._expected.items()}
-        gathered: list[Any] = []
-        for index, item in enumerate(islice(items, self.size)):
-            gathered.append(self._moved(item, index, filled))
-            del item
+        gathered = [self._moved(item, row, filled) for row, item in enumerate(islice(items, self.size))]
         self.columns = {name: self._expected[name].given(array[: len(gathered)]) for name, array in filled.items()}
         return gathered
 
-    def _moved(self, item: Any, index: int, filled: dict[Name, NDArray[Any]]) -> Any:
+    def _moved(self, item: Any, row: int, filled: dict[Name, NDArray[Any]]) -> Any:
         """The item with its large values in their columns; a column into which one doesn't fit is given up."""
-        values = item if isinstance(item, dict) else dict(enumerate(item)) if isinstance(item, tuple) else {}
+        values = _columns(item)
         moved: dict[Name, Any] = {}
-        for name, array in list(filled.items()):
-            row = self._expected[name].row(values.get(name))
-            if row is None:
+        for name in list(filled):
+            expected, column = self._expected[name], filled[name]
+            if (value := expected.row(values.get(name))) is None:
                 del filled[name]
             else:
-                array[index] = row
-                moved[name] = self._expected[name].given(array[index])
+                column[row] = value
+                moved[name] = expected.given(column[row])
         if not moved:
             return item
-        return {**item, **moved} if isinstance(item, dict) else tuple({**values, **moved}.values())
+        return {**values, **moved} if isinstance(item, Mapping) else tuple({**values, **moved}.values())
 
     def learn(self, batch: Any) -> None:
-        """Expect of the next batch what this one has."""
-        columns = batch if isinstance(batch, Mapping) else dict(enumerate(batch)) if isinstance(batch, tuple) else {}
-        found = {name: _Expected.after(c, self.size, self._expected.get(name)) for name, c in columns.items()}
-        self._expected = {name: expected for name, expected in found.items() if expected is not None}
+        """Expect of the next batch what this one has: columns of arrays that are large enough."""
+        before, self._expected = self._expected, {}
+        for name, column in _columns(batch).items():
+            array = _plain(column)
+            if array is None or array.ndim < 2 or array.nbytes < LARGE:
+                continue
+            shape, tensors = (self.size, *array.shape[1:]), array is not column
+            same = before.get(name)
+            if same is None or (same.arrays.shape, same.arrays.dtype, same.tensors) != (shape, array.dtype, tensors):
+                same = _Expected(Recycled(shape, array.dtype), tensors)
+            self._expected[name] = same
+
+
+def _columns(item: Any) -> Mapping[Name, Any]:
+    """The fields of a dict or batch, the elements of a tuple by their places; nothing of anything else."""
+    if isinstance(item, Mapping):
+        return item
+    return dict(enumerate(item)) if isinstance(item, tuple) else {}
