@@ -43,7 +43,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamwds.codecs.codec import Codec, Decode, Encode, describe, to_array
-from streamwds.codecs.jpeg import read_jpeg
+from streamwds.codecs.fastjpeg import read_jpeg
 from streamwds.codecs.resizing import Size, check_size, fitted, resized
 from streamwds.errors import EncodeError
 
