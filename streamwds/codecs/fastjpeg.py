@@ -32,8 +32,9 @@ def read_jpeg(
     mode: Literal["L", "RGB", "RGBA"],
     limit: int | None,
     fit: Callable[[int, int, int | None], tuple[int, int]],
+    empty: Callable[..., NDArray[Any]] = np.empty,
 ) -> NDArray[np.uint8] | None:
-    """The pixels, H×W, H×W×3 or H×W×4 by the mode, in memory of their own; None if Pillow is to do it.
+    """The pixels, H×W, H×W×3 or H×W×4 by the mode, in an array by `empty`; None if Pillow is to do it.
 
     limit: how many pixels a picture may have; of larger ones none is allocated. fit: from width, height and limit to
     the width and height that are wanted; the decoder shrinks to the smallest of 1/8, 1/4, 1/2 that is no smaller, and
@@ -52,7 +53,7 @@ def read_jpeg(
         target = fit(width, height, limit)
         by = fraction(width, height, target)
         least = (-(-height // by), -(-width // by))
-        pixels = np.empty(least if mode == "L" else (*least, len(mode)), np.uint8)
+        pixels = empty(least if mode == "L" else (*least, len(mode)), np.uint8)
         colors = "GRAY" if mode == "L" else mode
         read = simplejpeg.decode_jpeg(data, colors, min_height=least[0], min_width=least[1], buffer=pixels)
     except ValueError:

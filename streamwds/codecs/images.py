@@ -34,7 +34,7 @@ import functools
 import importlib
 import io
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -149,7 +149,16 @@ def image_spec(name: str, size: Size | None = None, *, orient: bool = False) -> 
     return attrs.evolve(SPECS[name], size=size, orient=orient)
 
 
-def image_decoder(spec: str | ImageSpec, formats: tuple[str, ...] = FORMATS, max_pixels: int | None = None) -> Decode:
+Empty: TypeAlias = Callable[..., NDArray[Any]]
+"""What makes an array of a shape and dtype, as `numpy.empty` does."""
+
+
+def image_decoder(
+    spec: str | ImageSpec,
+    formats: tuple[str, ...] = FORMATS,
+    max_pixels: int | None = None,
+    empty: Empty = np.empty,
+) -> Decode:
     """The function that decodes a picture's bytes as `spec` says; `ValueError` for a spec that is none.
 
     It can be pickled. See the table above for what it gives, and `decode_image` for what it raises.
@@ -160,14 +169,18 @@ def image_decoder(spec: str | ImageSpec, formats: tuple[str, ...] = FORMATS, max
     torch.Size([1, 4, 6])
     """
     spec = image_spec(spec) if isinstance(spec, str) else spec
-    return functools.partial(decode_image, spec=spec, formats=formats, max_pixels=max_pixels)
+    return functools.partial(decode_image, spec=spec, formats=formats, max_pixels=max_pixels, empty=empty)
 
 
 def decode_image(
-    data: bytes, spec: ImageSpec, formats: tuple[str, ...] = FORMATS, max_pixels: int | None = None
+    data: bytes,
+    spec: ImageSpec,
+    formats: tuple[str, ...] = FORMATS,
+    max_pixels: int | None = None,
+    empty: Empty = np.empty,
 ) -> Any:
-    """One picture as `spec` says: a numpy array or torch tensor, contiguous, writable and owning its memory, or a
-    Pillow image, loaded and without a file behind it.
+    """One picture as `spec` says: a numpy array or torch tensor, contiguous, writable and sharing its memory with no
+    other, or a Pillow image, loaded and without a file behind it. Large arrays are made by `empty`.
 
     Of an animation, the first frame. Transparency is dropped unless the spec has alpha, as Pillow does, without a
     background put behind it. EXIF orientation is not applied unless the spec says so. 16-bit gray is rounded to the
@@ -193,19 +206,19 @@ def decode_image(
         return image if image.size == target else image.resize(target, _pillow().Resampling.BILINEAR)
     pixels = None
     if "JPEG" in formats and not (spec.orient and any(mark in data for mark in _TURNED)):
-        pixels = read_jpeg(data, spec.mode, limit, spec.fit)
+        pixels = read_jpeg(data, spec.mode, limit, spec.fit, empty)
     if pixels is None:
         image, target = _open(data, spec, formats, limit)
         pixels = resized(np.array(image if image.mode == spec.mode else _convert(image, spec.mode)), target)
     if spec.library == "numpy":
-        return pixels if spec.dtype == "uint8" else _unit(pixels)
+        return pixels if spec.dtype == "uint8" else _unit(pixels, empty)
 
     import torch
 
-    planes = np.empty((len(spec.mode), *pixels.shape[:2]), np.uint8)
+    planes = empty((len(spec.mode), *pixels.shape[:2]), np.uint8)
     for channel in range(len(spec.mode)):  # (faster than one transposed copy)
         planes[channel] = pixels if pixels.ndim == 2 else pixels[..., channel]
-    tensor: torch.Tensor = torch.from_numpy(planes if spec.dtype == "uint8" else _unit(planes))
+    tensor: torch.Tensor = torch.from_numpy(planes if spec.dtype == "uint8" else _unit(planes, empty))
     return tensor
 
 
@@ -213,9 +226,10 @@ _TURNED = (b"Exif\0\0", b"tiff:Orientation")
 """Where a JPEG that should be turned has one of these, and simplejpeg, which doesn't read them, can't be asked."""
 
 
-def _unit(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _unit(pixels: NDArray[np.uint8], empty: Empty) -> NDArray[np.float32]:
     # A division, since the product with 1/255 is not always the nearest float; in one pass over the bytes.
-    floats: NDArray[np.float32] = np.divide(pixels, np.float32(255), dtype=np.float32)
+    floats: NDArray[np.float32] = empty(pixels.shape, np.float32)
+    np.divide(pixels, np.float32(255), out=floats, dtype=np.float32)
     return floats
 
 

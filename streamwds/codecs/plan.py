@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, ClassVar, TypeAlias
 
 import attrs
+import numpy as np
 
 from streamwds.codecs import compressed, images, media
 from streamwds.codecs.codec import Decode, Rules
@@ -21,6 +22,7 @@ __all__ = [
     "ByExtension",
     "Continue",
     "Decoder",
+    "Pictures",
     "Plan",
     "by_table",
     "check_decoder",
@@ -33,10 +35,8 @@ __all__ = [
     "torch_video",
 ]
 
-Decoder: TypeAlias = (
-    "str | images.ImageSpec | Mapping[str, Callable[[bytes], Any]] | Callable[[str, bytes], Any] | ByExtension"
-)
-"""What decodes: an image spec or its name, functions by extension, `(key, data) -> value or None`, `torch_audio` …"""
+Decoder: TypeAlias = "str | Mapping[str, Callable[[bytes], Any]] | Callable[[str, bytes], Any] | ByExtension"
+"""What decodes: an image spec, functions by extension, `(key, data) -> value or None`, `torch_audio` …"""
 
 
 @attrs.frozen
@@ -116,16 +116,19 @@ class _Media(ByExtension):
         return extension, partial(media.as_tensors, decode=decode) if self.torch else decode
 
 
-@attrs.frozen
-class _Pictures(ByExtension):
+@attrs.frozen(repr=False)
+class Pictures(ByExtension):
+    """Decodes pictures as a spec says, into arrays that `empty` makes."""
+
     own: ClassVar[bool] = True
     spec: images.ImageSpec
+    empty: images.Empty = np.empty
 
     def find(self, field: str, rules: Rules) -> tuple[str, Decode] | None:
         extension = longest_extension(field, CODECS)
         if extension is None or extension not in images.ALLOWED:
             return None
-        return extension, images.image_decoder(self.spec, images.ALLOWED[extension], rules.max_pixels)
+        return extension, images.image_decoder(self.spec, images.ALLOWED[extension], rules.max_pixels, self.empty)
 
 
 @attrs.frozen
@@ -179,9 +182,7 @@ def check_decoder(decoder: object) -> None:
 
 def _resolved(decoder: Any) -> Any:
     if isinstance(decoder, str):
-        return _resolved(images.image_spec(decoder))
-    if isinstance(decoder, images.ImageSpec):
-        return _Pictures("", decoder)
+        return Pictures(decoder, images.image_spec(decoder))
     if isinstance(decoder, Mapping):
         functions: dict[str, Decode] = {e.lower().lstrip("."): function for e, function in decoder.items()}
         return _Functions("", functions)

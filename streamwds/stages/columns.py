@@ -1,16 +1,15 @@
-"""Columns of batches that are filled while their rows come, in memory that is used again.
+"""Columns of batches that are filled while their rows come.
 
-A batch of pictures is large: 32 of 500 × 375 pixels are 72 MB as floats. Put together at its end, it costs fresh memory
-for every picture and for the batch, and the system charges for each 4 kB of that when they are first touched, more than
-the decoder takes. So a column is expected to look as it did in the last batch; each row is copied to its place as soon
-as it comes, and is free for the next; and the memory of a column that nobody holds any more is filled anew.
+Put together at its end, a batch holds all its pictures twice: 32 of 500 × 375 pixels as floats are 72 MB and again
+72 MB, which no cache can hold. So a column is expected to look as it did in the last batch, and each row is copied to
+its place as soon as it comes, which leaves its own memory to the next. The columns' memory is used again, too.
 """
 
 from __future__ import annotations
 
+import functools
 import sys
-import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -18,24 +17,14 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LARGE", "Gathering", "Recycled"]
+from streamwds.memory import Memory
+
+__all__ = ["LARGE", "Gathering"]
 
 LARGE = 1 << 20
 """From how many bytes on a column is filled while its rows come."""
 
 Name: TypeAlias = Any  # of a column: a field of dicts, or the place in tuples
-
-
-def _nobody() -> None:
-    return None
-
-
-@attrs.frozen(eq=False)
-class _Block:
-    """Memory, and the array over it that all its users refer to, as long as there are any."""
-
-    memory: NDArray[np.uint8]
-    holder: Callable[[], NDArray[Any] | None] = _nobody
 
 
 def _plain(value: Any) -> NDArray[Any] | None:
@@ -52,51 +41,22 @@ def _plain(value: Any) -> NDArray[Any] | None:
     return array
 
 
-@attrs.define
-class Recycled:
-    """Arrays of one shape and dtype, in memory that is used again when nobody holds an array any more.
-
-    Every view of an array keeps it alive, be it one of numpy's, a tensor, or a memoryview, and its memory is not
-    touched before all of them are gone. Besides what is held, the memory of at most one array is kept.
-
-    >>> arrays = Recycled((1000,), np.dtype("u1"))
-    >>> first = arrays.take()
-    >>> view, place = first[10:20], first.ctypes.data
-    >>> del first
-    >>> arrays.take().ctypes.data == place
-    False
-    >>> del view
-    >>> arrays.take().ctypes.data == place
-    True
-    """
+@attrs.frozen
+class _Expected:
+    """How a column is expected to look, whether it is of tensors, and its memory."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    _blocks: list[_Block] = attrs.field(factory=list[_Block], init=False)
-
-    def take(self) -> NDArray[Any]:
-        """An array that nobody else holds, of whatever values."""
-        free = [block for block in self._blocks if block.holder() is None]
-        block = free.pop(0) if free else _Block(np.empty(int(np.prod(self.shape)) * self.dtype.itemsize, np.uint8))
-        # Each view of an array, and each view of that, refers to the one array behind which there is no other. Behind
-        # this one is a memoryview; so as long as it lives, and no longer, somebody holds the memory.
-        holder: NDArray[Any] = np.frombuffer(block.memory.data, self.dtype)
-        held = [block for block in self._blocks if block.holder() is not None]
-        self._blocks = [*held, attrs.evolve(block, holder=weakref.ref(holder)), *free[:1]]
-        return holder.reshape(self.shape)
-
-
-@attrs.frozen
-class _Expected:
-    """How a column is expected to look, and whether it is of tensors."""
-
-    arrays: Recycled
     tensors: bool
+    memory: Memory = attrs.field(factory=functools.partial(Memory, spare=1), eq=False)
+
+    def column(self) -> NDArray[Any]:
+        return self.memory.empty(self.shape, self.dtype)
 
     def row(self, value: Any) -> NDArray[Any] | None:
         """The value as a row of the column; None if it doesn't fit."""
         array = _plain(value) if self.tensors is (type(value) is not np.ndarray) else None
-        fits = array is not None and array.shape == self.arrays.shape[1:] and array.dtype == self.arrays.dtype
+        fits = array is not None and array.shape == self.shape[1:] and array.dtype == self.dtype
         return array if fits else None
 
     def given(self, array: NDArray[Any]) -> Any:
@@ -117,7 +77,7 @@ class Gathering:
         self.columns = {}
         if not self._expected:
             return list(islice(items, self.size))
-        filled = {name: expected.arrays.take() for name, expected in self._expected.items()}
+        filled = {name: expected.column() for name, expected in self._expected.items()}
         gathered = [self._moved(item, row, filled) for row, item in enumerate(islice(items, self.size))]
         self.columns = {name: self._expected[name].given(array[: len(gathered)]) for name, array in filled.items()}
         return gathered
@@ -144,11 +104,9 @@ class Gathering:
             array = _plain(column)
             if array is None or array.ndim < 2 or array.nbytes < LARGE:
                 continue
-            shape, tensors = (self.size, *array.shape[1:]), array is not column
-            same = before.get(name)
-            if same is None or (same.arrays.shape, same.arrays.dtype, same.tensors) != (shape, array.dtype, tensors):
-                same = _Expected(Recycled(shape, array.dtype), tensors)
-            self._expected[name] = same
+            expected = _Expected((self.size, *array.shape[1:]), array.dtype, array is not column)
+            known = before.get(name)
+            self._expected[name] = known if known is not None and known == expected else expected
 
 
 def _columns(item: Any) -> Mapping[Name, Any]:

@@ -11,11 +11,12 @@ import attrs
 from streamwds.codecs.codec import Decode as DecodeField
 from streamwds.codecs.codec import Rules
 from streamwds.codecs.images import image_spec
-from streamwds.codecs.plan import Decoder, Plan, by_table, check_decoder, decompress
+from streamwds.codecs.plan import Decoder, Pictures, Plan, by_table, check_decoder, decompress
 from streamwds.codecs.resizing import Size, check_size
 from streamwds.errors import DecodeError, MissingExtraError
 from streamwds.handlers import Guard, Handler, reraise_exception
 from streamwds.memo import Memo
+from streamwds.memory import Memory
 from streamwds.stage import Sample, Stage, maker
 from streamwds.steps import At, Lifted, Pair, Run, Step, Upstream, option
 from streamwds.threads import pairs_in_order
@@ -137,7 +138,11 @@ class Decode(Lifted[Sample, Sample]):
         """What decodes a field, by its name; None: nothing."""
         pre = (decompress,) if self.pre is None else self.pre
         post = (by_table,) if self.post is None else self.post
-        own = [image_spec(d, self.size, orient=self.orient) if isinstance(d, str) else d for d in self.decoders]
+        empty = Memory(spare=4 + 4 * self.threads).empty
+        own = [
+            Pictures(d, image_spec(d, self.size, orient=self.orient), empty) if isinstance(d, str) else d
+            for d in self.decoders
+        ]
         plan = Plan((*pre, *own, *post), Rules(self.trust, self.max_bytes, self.max_pixels))
 
         def decoder(field: str) -> DecodeField | None:
