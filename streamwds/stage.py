@@ -34,7 +34,7 @@ from streamwds import position as positions
 from streamwds.context import Context
 from streamwds.errors import CompositionError, DistributionError, PositionError
 from streamwds.position import Position
-from streamwds.steps import READY, FunctionStep, Items, Once, Run, Source, Step, check_fit, first
+from streamwds.steps import READY, FunctionStep, Items, Once, Run, Source, Step, check_fit, first, planned
 from streamwds.values import FrozenMapping
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class Stream(Generic[B]):
         if self.start is not None:
             return map(first, self._pairs(run))
         items = self.source.plain(run)
-        for step in self.steps:
+        for step in planned(self.steps):
             items = step.plain(run, items)
         return items
 
@@ -221,7 +221,7 @@ class Stream(Generic[B]):
 
     def _pairs(self, run: Run) -> Iterator[tuple[Any, Any]]:
         upstream = functools.partial(self.source.open, run)
-        for step in self.steps:
+        for step in planned(self.steps):
             upstream = functools.partial(step.open, run, upstream)
         return upstream(None if self.start is None else positions.split(self.start)[1])
 

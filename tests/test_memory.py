@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import gzip
+import io
 import pickle
 import random
 import threading
@@ -14,11 +16,16 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 import streamwds as wds
+from streamwds.errors import SkippedWarning
 from streamwds.memory import SMALL, Memory
 from streamwds.stages import columns
 from streamwds.stages.batching import collate
+from streamwds.stages.columns import Gathering
+from streamwds.stages.decoding import DecodeBatches
+from streamwds.steps import planned
 from streamwds.testing import check_resume, same_items
 
 LARGE = (SMALL // 4 + 1,)
@@ -52,11 +59,11 @@ HOLDERS: dict[str, Callable[[NDArray[Any]], Any]] = {
     "an element's view": lambda array: array[0:1].reshape(()),
     "a tensor": torch.from_numpy,
     "a tensor's array": lambda array: torch.from_numpy(array)[5:].numpy(),
-    "a memoryview": memoryview,
-    "an array of a memoryview": lambda array: np.asarray(memoryview(array)[4:8]),
+    "a memoryview": lambda array: array.data,
+    "an array of a memoryview": lambda array: np.asarray(array.data[4:8]),
     "a buffer": lambda array: np.frombuffer(array, np.uint8),
     "strides": lambda array: np.lib.stride_tricks.as_strided(array, (2, 2), (4, 4)),
-    "dlpack": lambda array: torch.from_dlpack(array),
+    "dlpack": lambda array: torch.utils.dlpack.from_dlpack(array),
     "an iterator": lambda array: array.flat,
     "a field": lambda array: array.view([("a", "f4")])["a"],
     "a broadcast": lambda array: np.broadcast_to(array, (3, *array.shape)),
@@ -80,7 +87,8 @@ def test_memory_is_not_used_again_as_long_as_it_is_seen(how: str) -> None:
 
 def test_an_array_is_as_any_other() -> None:
     array = Memory(spare=1).empty((3, 500, 100), ">f4")
-    assert (array.shape, array.dtype) == ((3, 500, 100), ">f4")
+    assert array.shape == (3, 500, 100)
+    assert array.dtype == np.dtype(">f4")
     assert array.flags.c_contiguous
     assert array.flags.writeable
     assert array.flags.aligned
@@ -226,6 +234,106 @@ def test_the_memory_of_a_batch_that_is_gone_is_used_again() -> None:
     assert len(set(places[1:])) <= 3
     tensors = [as_tensors(sample) for sample in pictures(20, shape, "u1")]
     assert len({batch["jpg"].data_ptr() for batch in tensors | wds.batched(2)}) <= 4
+
+
+# ---- pictures that are decoded into the columns
+
+
+def test_a_value_that_is_made_in_its_place_is_not_copied() -> None:
+    gathering = Gathering(2)
+    shape = (columns.LARGE,)
+    gathering.learn({"jpg": np.zeros((2, *shape), "u1")})
+    made: list[NDArray[Any]] = []
+
+    def items() -> Iterator[wds.Sample]:
+        for k in range(2):
+            row = gathering.place(shape, np.uint8)
+            assert row is not None
+            assert gathering.place(shape, np.uint8) is None  # (once)
+            row[:] = k
+            made.append(row)
+            yield {"jpg": row}
+
+    assert gathering.place(shape, np.uint8) is None
+    gathered = gathering.gather(items())
+    assert [sample["jpg"] is row for sample, row in zip(gathered, made, strict=True)] == [True, True]
+    assert [place(row) for row in gathering.columns["jpg"]] == list(map(place, made))
+    assert gathering.columns["jpg"].mean(axis=1).tolist() == [0, 1]
+
+
+def jpeg(k: int, width: int = 8, kind: str = "JPEG") -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (width, 8), (k, 0, 255 - k)).save(stream, kind)
+    return stream.getvalue()
+
+
+def jpegs(n: int, what: str) -> list[wds.Sample]:
+    """Samples with pictures, one of which at times is what the name says."""
+    found: list[wds.Sample] = []
+    for k in range(n):
+        odd = k % 7 == 3
+        sample: wds.Sample = {"__key__": f"{k}", "jpg": jpeg(k, kind="PNG" if odd and what == "no jpeg" else "JPEG")}
+        if what == "two of the same":
+            sample = {"__key__": f"{k}", "left.jpg": jpeg(k), "right.jpg": jpeg(k + 100)}
+        elif what == "one compressed":
+            sample = {"__key__": f"{k}", "jpg.gz": gzip.compress(jpeg(k + 100)), **sample}
+        elif what == "one that varies first":
+            sample = {"__key__": f"{k}", "a.jpg": jpeg(k + 100, 8 if k % 9 else 9), **sample}
+        elif odd:
+            sample["jpg"] = {"broken": jpeg(k)[:-9], "another size": jpeg(k, 9), "text": "no bytes"}.get(
+                what, sample["jpg"]
+            )
+            if what == "broken after it":
+                sample["cls"] = b"none"
+            elif what == "a field more":
+                sample["txt"] = b"?"
+        if what == "broken after it":
+            sample.setdefault("cls", b"5")
+        found.append(sample)
+    return found
+
+
+@pytest.mark.usefixtures("_every_column_counts")
+@pytest.mark.parametrize("spec", ["rgb8", "rgb", "torchrgb8", "torchl", "rgba", "pil"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "usual",
+        "no jpeg",
+        "broken",
+        "broken after it",
+        "another size",
+        "text",
+        "a field more",
+        "two of the same",
+        "one compressed",
+        "one that varies first",
+    ],
+)
+@pytest.mark.filterwarnings(f"ignore::{SkippedWarning.__module__}.SkippedWarning")
+def test_decoding_into_batches_is_decoding_and_batching(what: str, spec: str) -> None:
+    items = jpegs(30, what)
+    decode = wds.decode(spec, handler=wds.ignore_and_continue)
+    batched = wds.batched(4, handler=wds.ignore_and_continue)
+    joined, apart = items | decode | batched, list(items | decode) | batched
+    assert [type(step) for step in planned(joined.steps)] == [DecodeBatches]
+    found = list(joined)
+    assert same_items(found, list(apart))
+    skipped = len(items) - len(list(items | decode)) + sum(apart.skipped.values())
+    assert sum(joined.skipped.values()) == skipped
+    assert len(found) >= 4
+    assert same_items([batch for batch, _ in joined.tracked()], found)
+    assert check_resume(joined) == len(found)
+
+
+def test_only_decode_just_before_batched_is_joined() -> None:
+    for stage in (
+        wds.decode("rgb") | wds.shuffle(9) | wds.batched(4),
+        wds.decode("rgb", threads=2) | wds.batched(4),
+        wds.decode("rgb") | wds.batched(4, collate=list),
+        wds.batched(4) | wds.unbatched | wds.decode("rgb"),
+    ):
+        assert tuple(planned(stage.steps)) == stage.steps
 
 
 def test_your_own_collate_gets_the_items_themselves() -> None:

@@ -20,7 +20,7 @@ from streamwds.steps import READY, At, Lifted, Pair, Run, Step, Upstream, option
 if TYPE_CHECKING:
     from typing_extensions import Never
 
-__all__ = ["Batched", "Unbatched", "batched", "batched_items", "collate", "unbatched"]
+__all__ = ["Batched", "Unbatched", "batched", "batched_items", "collate", "gathered_batches", "unbatched"]
 
 T = TypeVar("T")
 
@@ -132,22 +132,37 @@ def batched_items(
     """Batches of n items, collated; the last may have fewer, unless not `partial`."""
     _positive(n)
     guard = Guard.of(handler)
+    if collate is _collate:
+        yield from gathered_batches(Gathering(n), items, partial, guard)
+        return
     source = iter(items)
-    gathering = Gathering(n) if collate is _collate else None
-    while block := list(islice(source, n)) if gathering is None else gathering.gather(source):
+    while block := list(islice(source, n)):
         if len(block) < n and not partial:
             return
         guard.seen += 1
         try:
-            if gathering is None:
-                batch = collate(block)
-            else:
-                batch = _collated(block, gathering.columns)
-                gathering.learn(batch)
+            batch = collate(block)
         except Exception as error:
             if guard(error if isinstance(error, StreamwdsError) else _failed(error)):
                 continue
             return
+        yield batch
+
+
+def gathered_batches(gathering: Gathering, items: Iterable[Any], partial: bool, guard: Guard) -> Iterator[Any]:
+    """Batches by `collate`, of items that are gathered."""
+    source = iter(items)
+    while block := gathering.gather(source):
+        if len(block) < gathering.size and not partial:
+            return
+        guard.seen += 1
+        try:
+            batch = _collated(block, gathering.columns)
+        except Exception as error:
+            if guard(error if isinstance(error, StreamwdsError) else _failed(error)):
+                continue
+            return
+        gathering.learn(batch)
         del block
         yield batch
 

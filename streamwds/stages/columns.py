@@ -2,7 +2,8 @@
 
 Put together at its end, a batch holds all its pictures twice: 32 of 500 × 375 pixels as floats are 72 MB and again
 72 MB, which no cache can hold. So a column is expected to look as it did in the last batch, and each row is copied to
-its place as soon as it comes, which leaves its own memory to the next. The columns' memory is used again, too.
+its place as soon as it comes, which leaves its own memory to the next; or it is made there, where the decoder is the
+step before. The columns' memory is used again, too.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, TypeAlias
 
 import attrs
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from streamwds.memory import Memory
 
@@ -63,6 +64,10 @@ class _Expected:
         return sys.modules["torch"].from_numpy(array) if self.tensors else array
 
 
+def _address(array: NDArray[Any]) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
 @attrs.define
 class Gathering:
     """Takes the items of batch after batch, and has the columns that it could fill meanwhile."""
@@ -71,28 +76,53 @@ class Gathering:
     columns: dict[Name, Any] = attrs.field(factory=dict[Name, Any], init=False)
     """What is ready of the batch that was gathered last."""
     _expected: dict[Name, _Expected] = attrs.field(factory=dict[Name, _Expected], init=False)
+    _filled: dict[Name, NDArray[Any]] = attrs.field(factory=dict[Name, NDArray[Any]], init=False)
+    _row: int = attrs.field(default=0, init=False)
+    _placed: set[Name] = attrs.field(factory=set[Name], init=False)
 
     def gather(self, items: Iterable[Any]) -> list[Any]:
         """The next items, fewer at the end; large values in them are rows of `columns` already."""
         self.columns = {}
         if not self._expected:
             return list(islice(items, self.size))
-        filled = {name: expected.column() for name, expected in self._expected.items()}
-        gathered = [self._moved(item, row, filled) for row, item in enumerate(islice(items, self.size))]
-        self.columns = {name: self._expected[name].given(array[: len(gathered)]) for name, array in filled.items()}
+        gathered: list[Any] = []
+        self._filled, self._row = {name: expected.column() for name, expected in self._expected.items()}, 0
+        for item in islice(items, self.size):
+            gathered.append(self._moved(item))
+            self._row += 1
+        filled, self._filled = self._filled, {}
+        self.columns = {name: self._expected[name].given(array[: self._row]) for name, array in filled.items()}
         return gathered
 
-    def _moved(self, item: Any, row: int, filled: dict[Name, NDArray[Any]]) -> Any:
-        """The item with its large values in their columns; a column into which one doesn't fit is given up."""
+    def place(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any] | None:
+        """The row in which the next item's value of this shape and dtype could be made, once; None if none is certain.
+
+        Whoever makes the items just before they are gathered, and nobody else, may ask for it.
+        """
+        fitting = [name for name, array in self._filled.items() if array.shape[1:] == shape and array.dtype == dtype]
+        if len(fitting) != 1 or fitting[0] in self._placed:
+            return None
+        self._placed.add(fitting[0])
+        row: NDArray[Any] = self._filled[fitting[0]][self._row]
+        return row
+
+    def _moved(self, item: Any) -> Any:
+        """The item with its large values in their columns; a column into which one doesn't fit is given up.
+
+        So is one whose row was given away, but not to this value: what else was made there may be seen by somebody.
+        """
         values = _columns(item)
         moved: dict[Name, Any] = {}
-        for name in list(filled):
-            expected, column = self._expected[name], filled[name]
-            if (value := expected.row(values.get(name))) is None:
-                del filled[name]
-            else:
-                column[row] = value
-                moved[name] = expected.given(column[row])
+        for name in list(self._filled):
+            expected, row = self._expected[name], self._filled[name][self._row]
+            value = expected.row(values.get(name))
+            there = value is not None and _address(value) == _address(row)
+            if value is None or (name in self._placed and not there):
+                del self._filled[name]
+            elif not there:
+                row[...] = value
+                moved[name] = expected.given(row)
+        self._placed.clear()
         if not moved:
             return item
         return {**values, **moved} if isinstance(item, Mapping) else tuple({**values, **moved}.values())

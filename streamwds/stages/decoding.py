@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import attrs
+from numpy.typing import DTypeLike, NDArray
 
 from streamwds.codecs.codec import Decode as DecodeField
 from streamwds.codecs.codec import Rules
@@ -18,6 +19,8 @@ from streamwds.handlers import Guard, Handler, reraise_exception
 from streamwds.memo import Memo
 from streamwds.memory import Memory
 from streamwds.stage import Sample, Stage, maker
+from streamwds.stages.batching import Batched, collate, gathered_batches
+from streamwds.stages.columns import Gathering
 from streamwds.steps import At, Lifted, Pair, Run, Step, Upstream, option
 from streamwds.threads import pairs_in_order
 from streamwds.values import freeze
@@ -115,6 +118,13 @@ def _threads(threads: object) -> None:
         raise ValueError(f"threads is how many threads decode, at least 1, not {threads!r}")
 
 
+Place: TypeAlias = Callable[[tuple[int, ...], DTypeLike], "NDArray[Any] | None"]
+
+
+def _nowhere(shape: tuple[int, ...], dtype: DTypeLike) -> None:
+    return None
+
+
 @attrs.frozen(repr=False, slots=False)
 class Decode(Lifted[Sample, Sample]):
     name: ClassVar[str] = "decode"
@@ -134,11 +144,16 @@ class Decode(Lifted[Sample, Sample]):
     threads: int = option(1, decides=False, check=_threads)
     handler: Handler = option(reraise_exception, decides=False)
 
-    def table(self) -> Memo[str, DecodeField | None]:
-        """What decodes a field, by its name; None: nothing."""
+    def table(self, place: Place = _nowhere) -> Memo[str, DecodeField | None]:
+        """What decodes a field, by its name; None: nothing. Large arrays are made in `place`, if there is one."""
         pre = (decompress,) if self.pre is None else self.pre
         post = (by_table,) if self.post is None else self.post
-        empty = Memory(spare=4 + 4 * self.threads).empty
+        memory = Memory(spare=4 + 4 * self.threads)
+
+        def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+            array = place(shape, dtype)
+            return memory.empty(shape, dtype) if array is None else array
+
         own = [
             Pictures(d, image_spec(d, self.size, orient=self.orient), empty) if isinstance(d, str) else d
             for d in self.decoders
@@ -150,6 +165,11 @@ class Decode(Lifted[Sample, Sample]):
 
         return Memo(decoder, most=4096)
 
+    def joined(self, following: Step[Any, Any]) -> Step[Any, Any] | None:
+        if self.threads == 1 and isinstance(following, Batched) and following.collate is collate:
+            return DecodeBatches(self, following)
+        return None
+
     def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
         if self.threads == 1:
             return super().open(run, upstream, at)
@@ -160,6 +180,21 @@ class Decode(Lifted[Sample, Sample]):
         if self.threads > 1:
             return Step.plain(self, run, items)
         return decode_items(self.table(), items, partial=self.partial, handler=run.guard(self.handler))
+
+
+@attrs.frozen(repr=False, slots=False)
+class DecodeBatches(Lifted[Any, Any]):
+    """decode and batched in one: pictures are decoded into the rows of a batch."""
+
+    name: ClassVar[str] = "decode and batched"
+    decode: Decode
+    batched: Batched
+
+    def plain(self, run: Run, items: Iterator[Any]) -> Iterator[Any]:
+        gathering = Gathering(self.batched.n)
+        table, guard = self.decode.table(gathering.place), run.guard(self.decode.handler)
+        samples = decode_items(table, items, partial=self.decode.partial, handler=guard)
+        return gathered_batches(gathering, samples, self.batched.partial, run.guard(self.batched.handler))
 
 
 @maker
