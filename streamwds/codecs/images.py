@@ -1,7 +1,8 @@
 """Pictures: bytes to arrays, tensors and Pillow images by an image spec, and back by the extension.
 
-Pillow reads them all; it is imported with the first picture, and torch with the first tensor. Only formats for which
-Pillow starts no other program are ever opened, whatever the extension says.
+Pillow reads them all, or simplejpeg the JPEGs where it is installed, with the same pixels (`fastjpeg`). Pillow is
+imported with the first picture, and torch with the first tensor. Only formats for which Pillow starts no other program
+are ever opened, whatever the extension says.
 
 | spec | library | dtype | shape | range |
 |---|---|---|---|---|
