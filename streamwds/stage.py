@@ -34,7 +34,7 @@ from streamwds import position as positions
 from streamwds.context import Context
 from streamwds.errors import CompositionError, DistributionError, PositionError
 from streamwds.position import Position
-from streamwds.steps import READY, FunctionStep, Items, Once, Run, Source, Step, check_fit, first
+from streamwds.steps import READY, FunctionStep, Items, Once, Run, Source, Step, check_fit, first, planned
 from streamwds.values import FrozenMapping
 
 if TYPE_CHECKING:
@@ -115,8 +115,10 @@ def _fixed(values: Mapping[str, int]) -> Mapping[str, int]:
     if unknown:
         raise TypeError(f"within() takes {', '.join(attrs.fields_dict(Context))}, not {', '.join(unknown)}")
     pairs = {"rank": "world_size", "worker": "workers"}
-    alone = {k: v for k, v in values.items() if k not in pairs or pairs[k] in values}
-    Context(**alone)  # (a rank without its world_size can only be judged when the context is known)
+    # (whether there is such a rank can only be said when the world_size is known)
+    lone = [name for name, count in pairs.items() if name in values and count not in values]
+    enough = {pairs[name]: values[name] + 1 for name in lone if type(values[name]) is int}
+    Context(**{**enough, **values})
     return FrozenMapping(values)
 
 
@@ -160,7 +162,7 @@ class Stream(Generic[B]):
         if self.start is not None:
             return map(first, self._pairs(run))
         items = self.source.plain(run)
-        for step in self.steps:
+        for step in planned(self.steps):
             items = step.plain(run, items)
         return items
 
@@ -219,7 +221,7 @@ class Stream(Generic[B]):
 
     def _pairs(self, run: Run) -> Iterator[tuple[Any, Any]]:
         upstream = functools.partial(self.source.open, run)
-        for step in self.steps:
+        for step in planned(self.steps):
             upstream = functools.partial(step.open, run, upstream)
         return upstream(None if self.start is None else positions.split(self.start)[1])
 

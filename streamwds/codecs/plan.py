@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, ClassVar, TypeAlias
 
 import attrs
+import numpy as np
 
 from streamwds.codecs import compressed, images, media
 from streamwds.codecs.codec import Decode, Rules
@@ -21,6 +22,7 @@ __all__ = [
     "ByExtension",
     "Continue",
     "Decoder",
+    "Pictures",
     "Plan",
     "by_table",
     "check_decoder",
@@ -34,7 +36,7 @@ __all__ = [
 ]
 
 Decoder: TypeAlias = "str | Mapping[str, Callable[[bytes], Any]] | Callable[[str, bytes], Any] | ByExtension"
-"""What decodes: an image spec, functions by extension, a function `(key, data) -> value or None`, or `torch_audio` …"""
+"""What decodes: an image spec, functions by extension, `(key, data) -> value or None`, `torch_audio` …"""
 
 
 @attrs.frozen
@@ -117,15 +119,19 @@ class _Media(ByExtension):
         return extension, partial(media.as_tensors, decode=decode) if self.torch else decode
 
 
-@attrs.frozen
-class _Pictures(ByExtension):
+@attrs.frozen(repr=False)
+class Pictures(ByExtension):
+    """Decodes pictures as a spec says, into arrays that `empty` makes."""
+
     own: ClassVar[bool] = True
+    spec: images.ImageSpec
+    empty: images.Empty = np.empty
 
     def find(self, field: str, rules: Rules) -> tuple[str, Decode] | None:
         extension = longest_extension(field, CODECS)
         if extension is None or extension not in images.ALLOWED:
             return None
-        return extension, images.image_decoder(self.name, images.ALLOWED[extension], rules.max_pixels)
+        return extension, images.image_decoder(self.spec, images.ALLOWED[extension], rules.max_pixels, self.empty)
 
 
 @attrs.frozen
@@ -165,7 +171,7 @@ RULES = Rules()
 def check_decoder(decoder: object) -> None:
     """Raise for what can't decode: `ValueError` for an unknown image spec, `TypeError` for anything else."""
     if isinstance(decoder, str):
-        images.image_decoder(decoder)
+        images.image_spec(decoder)
     elif isinstance(decoder, Mapping):
         for extension, function in decoder.items():
             if not isinstance(extension, str) or not callable(function):
@@ -173,14 +179,14 @@ def check_decoder(decoder: object) -> None:
     elif not isinstance(decoder, ByExtension) and not callable(decoder):
         raise TypeError(
             'a decoder is an image spec such as "rgb", a dict from extension to function, or a function (key, data), '
-            f'not {decoder!r:.80}; data stands before decode: data | decode("rgb")'
+            f'not {decoder!r:.80}; data stands before it: write data | decode("rgb")'
         )
 
 
 def _resolved(decoder: Any) -> Any:
     check_decoder(decoder)
     if isinstance(decoder, str):
-        return _Pictures(decoder)
+        return Pictures(decoder, images.image_spec(decoder))
     if isinstance(decoder, Mapping):
         functions: dict[str, Decode] = {e.lower().lstrip("."): function for e, function in decoder.items()}
         return _Functions("", functions)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Literal
+import functools
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import attrs
+from numpy.typing import DTypeLike, NDArray
 
 from streamwds.codecs.codec import Decode as DecodeField
 from streamwds.codecs.codec import Rules
-from streamwds.codecs.plan import Decoder, Plan, by_table, check_decoder, decompress
+from streamwds.codecs.images import image_spec
+from streamwds.codecs.plan import Decoder, Pictures, Plan, by_table, check_decoder, decompress
+from streamwds.codecs.resizing import Size, check_size
 from streamwds.errors import CompositionError, DecodeError, MissingExtraError
 from streamwds.handlers import Guard, Handler, reraise_exception
 from streamwds.memo import Memo
+from streamwds.memory import Memory
 from streamwds.stage import Maker, Sample, Stage, maker
-from streamwds.steps import Lifted, Run, option
+from streamwds.stages.batching import Batched, collate, gathered_batches
+from streamwds.stages.columns import Gathering
+from streamwds.steps import At, Lifted, Pair, Run, Step, Upstream, option
+from streamwds.threads import pairs_in_order
 from streamwds.values import freeze
 
 __all__ = ["Decode", "decode", "decode_items"]
@@ -31,22 +39,32 @@ def decode_items(
     guard = Guard.of(handler)
     for sample in samples:
         guard.seen += 1
-        field = ""
         try:
-            decoded: Sample = {**sample}
-            for field, value in sample.items():
-                if (decode_field := decoders[field]) is not None:
-                    if type(value) is bytes:
-                        decoded[field] = decode_field(value)
-                    elif not partial:
-                        raise DecodeError("it is decoded already (partial=True leaves such values alone)")
+            decoded = _decoded(decoders, partial, sample)
         except MissingExtraError:  # (of no use to skip: no sample would be left)
             raise
-        except Exception as cause:
-            if guard(_failed(cause, sample, field)):
+        except DecodeError as error:
+            if guard(error):
                 continue
             return
         yield decoded
+
+
+def _decoded(decoders: Mapping[str, DecodeField | None], partial: bool, sample: Mapping[str, Any]) -> Sample:
+    field = ""
+    try:
+        decoded: Sample = {**sample}
+        for field, value in sample.items():
+            if (decode_field := decoders[field]) is not None:
+                if type(value) is bytes:
+                    decoded[field] = decode_field(value)
+                elif not partial:
+                    raise DecodeError("it is decoded already (partial=True leaves such values alone)")
+    except MissingExtraError:
+        raise
+    except Exception as cause:
+        raise _failed(cause, sample, field) from cause
+    return decoded
 
 
 def _failed(cause: Exception, sample: Any, field: str) -> DecodeError:
@@ -56,9 +74,7 @@ def _failed(cause: Exception, sample: Any, field: str) -> DecodeError:
     what = f"{len(value)} bytes" if isinstance(value, bytes) else f"a {type(value).__name__}"
     reason = cause.message if isinstance(cause, DecodeError) else f"{type(cause).__name__}: {cause}"
     kind = type(cause) if isinstance(cause, DecodeError) else DecodeError
-    error = kind.about(sample, f"{what} can't be decoded: {reason}", field=field)
-    error.__cause__ = cause
-    return error
+    return kind.about(sample, f"{what} can't be decoded: {reason}", field=field)
 
 
 # ---- options
@@ -96,6 +112,23 @@ def _max_pixels(number: int | None) -> None:
     Rules(max_pixels=number)
 
 
+def _size(size: Any) -> None:
+    if size is not None:
+        check_size(size)
+
+
+def _threads(threads: object) -> None:
+    if type(threads) is not int or threads < 1:
+        raise ValueError(f"threads is how many threads decode, at least 1, not {threads!r}")
+
+
+Place: TypeAlias = Callable[[tuple[int, ...], DTypeLike], "NDArray[Any] | None"]
+
+
+def _nowhere(shape: tuple[int, ...], dtype: DTypeLike) -> None:
+    return None
+
+
 @attrs.frozen(repr=False, slots=False)
 class Decode(Lifted[Sample, Sample]):
     name: ClassVar[str] = "decode"
@@ -110,13 +143,26 @@ class Decode(Lifted[Sample, Sample]):
     trust: Collection[str] = option(frozenset[str](), convert=_trusted)
     max_bytes: int = option(Rules().max_bytes, check=_max_bytes)
     max_pixels: int | None = option(None, check=_max_pixels)
+    size: Size | None = option(None, check=_size)
+    orient: bool = option(False)
+    threads: int = option(1, decides=False, check=_threads)
     handler: Handler = option(reraise_exception, decides=False)
 
-    def table(self) -> Memo[str, DecodeField | None]:
-        """What decodes a field, by its name; None: nothing."""
+    def table(self, place: Place = _nowhere) -> Memo[str, DecodeField | None]:
+        """What decodes a field, by its name; None: nothing. Large arrays are made in `place`, if there is one."""
         pre = (decompress,) if self.pre is None else self.pre
         post = (by_table,) if self.post is None else self.post
-        plan = Plan((*pre, *self.decoders, *post), Rules(self.trust, self.max_bytes, self.max_pixels))
+        memory = Memory(spare=4 + 4 * self.threads)
+
+        def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+            array = place(shape, dtype)
+            return memory.empty(shape, dtype) if array is None else array
+
+        own = [
+            Pictures(d, image_spec(d, self.size, orient=self.orient), empty) if isinstance(d, str) else d
+            for d in self.decoders
+        ]
+        plan = Plan((*pre, *own, *post), Rules(self.trust, self.max_bytes, self.max_pixels))
 
         def decoder(field: str) -> DecodeField | None:
             left = field[:1] == "_" or (self.only is not None and field not in self.only)
@@ -124,8 +170,36 @@ class Decode(Lifted[Sample, Sample]):
 
         return Memo(decoder, most=4096)
 
+    def joined(self, following: Step[Any, Any]) -> Step[Any, Any] | None:
+        if self.threads == 1 and isinstance(following, Batched) and following.collate is collate:
+            return DecodeBatches(self, following)
+        return None
+
+    def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
+        if self.threads == 1:
+            return super().open(run, upstream, at)
+        work = functools.partial(_decoded, self.table(), self.partial)
+        return pairs_in_order(work, upstream(at), self.threads, run.guard(self.handler))
+
     def plain(self, run: Run, items: Iterator[Any]) -> Iterator[Any]:
+        if self.threads > 1:
+            return Step.plain(self, run, items)
         return decode_items(self.table(), items, partial=self.partial, handler=run.guard(self.handler))
+
+
+@attrs.frozen(repr=False, slots=False)
+class DecodeBatches(Lifted[Any, Any]):
+    """decode and batched in one: pictures are decoded into the rows of a batch."""
+
+    name: ClassVar[str] = "decode and batched"
+    decode: Decode
+    batched: Batched
+
+    def plain(self, run: Run, items: Iterator[Any]) -> Iterator[Any]:
+        gathering = Gathering(self.batched.n)
+        table, guard = self.decode.table(gathering.place), run.guard(self.decode.handler)
+        samples = decode_items(table, items, partial=self.decode.partial, handler=guard)
+        return gathered_batches(gathering, samples, self.batched.partial, run.guard(self.batched.handler))
 
 
 @maker
@@ -138,6 +212,9 @@ def decode(
     trust: Collection[Literal["pickle", "torch"]] = (),
     max_bytes: int = 1 << 28,
     max_pixels: int | None = None,
+    size: Size | None = None,
+    orient: bool = False,
+    threads: int = 1,
     handler: Handler = reraise_exception,
 ) -> Stage[Sample, Sample]:
     """Decode the fields of each sample by their extensions: text, numbers, JSON, arrays, and pictures if asked to.
@@ -158,6 +235,12 @@ def decode(
     trust: what may run code: "pickle" (pyd pickle pkl), "torch" (pth pt with more than tensors and plain data in it).
     max_bytes: the largest that a field may get when it is unpacked; 256 MiB.
     max_pixels: the largest that a picture may be; None: `PIL.Image.MAX_IMAGE_PIXELS`, 89 million unless you set it.
+    size: how large pictures become: the length of the shorter side, the other in proportion and rounded to the nearest
+        pixel; or (height, width), whatever the proportion. By bilinear interpolation with antialiasing; a JPEG is
+        decoded at 1/8, 1/4 or 1/2 where that is still as large. None: as they come.
+    orient: turn pictures as their EXIF data say; else they are as they were stored.
+    threads: how many decode at the same time; 1: the one that iterates. Samples come in order, each with its own
+        position; at most twice as many as there are threads are read ahead.
     handler: gets a `DecodeError` that names url, key and field; true skips the whole sample.
 
     The longest extension wins, by whole words between dots: "seg.png" is decoded by what is given for seg.png before
@@ -172,4 +255,6 @@ def decode(
     >>> [{"seg.txt": b"1 2", "txt": b"1 2"}] | decode({"seg.txt": bytes.split}) | list
     [{'seg.txt': [b'1', b'2'], 'txt': '1 2'}]
     """
-    return Stage((Decode(decoders, pre, post, only, partial, trust, max_bytes, max_pixels, handler),))
+    return Stage(
+        (Decode(decoders, pre, post, only, partial, trust, max_bytes, max_pixels, size, orient, threads, handler),)
+    )
