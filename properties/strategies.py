@@ -327,6 +327,7 @@ _sizes = st.sampled_from([1, 2, 2, 3, 4, 7])
 _seeds = st.integers(-2, 2)
 _outputs = st.sampled_from([f"{FOLDER}/out{n}-{{rank}}-{{worker}}-%d.tar" for n in range(3)])
 _eofs = st.sampled_from(["strict", "lenient"])
+_threads = st.sampled_from([1, 1, 2, 3])
 
 Drawn: TypeAlias = st.SearchStrategy[tuple[wds.Stage[Any, Any], str]]
 
@@ -369,7 +370,7 @@ def _after(kind: str) -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
         )
         yield ("sample", st.just(wds.map(as_sample)))
     elif kind == "sample":
-        yield (kind, st.builds(wds.decode, st.sampled_from([None, "rgb8", "pil"]), handler=_handlers))
+        yield (kind, st.builds(wds.decode, st.sampled_from([None, "rgb8", "pil"]), threads=_threads, handler=_handlers))
         yield (kind, st.just(wds.map(functools.partial(numbered, field="n"))))
         fields = st.sampled_from([("__key__", "txt"), ("__key__", "cls;txt", "npy"), ("__key__",)])
         yield ("tuple", st.builds(lambda names, handler: wds.to_tuple(*names, handler=handler), fields, _handlers))

@@ -8,7 +8,17 @@ README.md is the way in; ARCHITECTURE.md tells which room is for what.
 from __future__ import annotations
 
 from streamwds import errors, iterators, tar
-from streamwds.codecs import tenbin
+from streamwds.codecs import (
+    Continue,
+    by_table,
+    decompress,
+    handle_extension,
+    numpy_audio,
+    numpy_video,
+    tenbin,
+    torch_audio,
+    torch_video,
+)
 from streamwds.context import Context
 from streamwds.ends import to_torch
 from streamwds.errors import StreamwdsError
@@ -41,6 +51,7 @@ from streamwds.tar.writer import TarWriter
 __all__ = [
     "Batch",
     "Context",
+    "Continue",
     "Member",
     "Position",
     "Sample",
@@ -54,16 +65,21 @@ __all__ = [
     "TarWriter",
     "Written",
     "batched",
+    "by_table",
     "collate",
     "decode",
+    "decompress",
     "errors",
     "everywhere",
     "group_by_keys",
+    "handle_extension",
     "identity",
     "ignore_and_continue",
     "ignore_and_stop",
     "iterators",
     "map",
+    "numpy_audio",
+    "numpy_video",
     "open_shards",
     "reraise_exception",
     "select",
@@ -80,6 +96,8 @@ __all__ = [
     "tenbin",
     "to_torch",
     "to_tuple",
+    "torch_audio",
+    "torch_video",
     "unbatched",
     "urls",
     "warn_and_continue",

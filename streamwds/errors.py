@@ -20,6 +20,7 @@ __all__ = [
     "FewShardsWarning",
     "FunctionError",
     "HeaderError",
+    "MissingExtraError",
     "MissingFieldError",
     "OpenError",
     "PositionError",
@@ -31,6 +32,7 @@ __all__ = [
     "TarError",
     "TenbinError",
     "TruncatedError",
+    "UntrustedDataError",
     "WriteError",
 ]
 
@@ -158,8 +160,16 @@ class WriteError(StreamwdsError, ValueError):
 # ---- while samples are worked on
 
 
+class MissingExtraError(StreamwdsError, ImportError):
+    """A package that is needed, belongs to an extra of this one, and is not installed."""
+
+
 class DecodeError(StreamwdsError):
     """A field whose bytes can't be decoded."""
+
+
+class UntrustedDataError(DecodeError):
+    """A field that could run code when it is decoded, which `decode(trust=…)` must allow first."""
 
 
 class TenbinError(StreamwdsError, ValueError):

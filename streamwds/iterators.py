@@ -19,7 +19,7 @@ from toolz import curry as _curry
 from streamwds.handlers import Handler, reraise_exception
 from streamwds.stages.batching import Unbatched, batched_items
 from streamwds.stages.counting import Take
-from streamwds.stages.decoding import decode_items
+from streamwds.stages.decoding import Decode
 from streamwds.stages.fields import to_tuple_items
 from streamwds.stages.mapping import map_items, select_items
 from streamwds.stages.shuffling import Shuffle
@@ -53,11 +53,17 @@ map = _curried(map_items)
 select = _curried(select_items)
 to_tuple = _curried(to_tuple_items)
 batched = _curried(batched_items)
-decode = _curried(decode_items)
 
 
 def _run(step: Step[Any, Any], items: Iterable[Any]) -> Iterator[Any]:
     return step.plain(Run(), iter(items))
+
+
+@_curried
+def decode(decoders: Any, samples: Iterable[Any], **options: Any) -> Iterator[Any]:
+    """Samples with their fields decoded: by an image spec (or None), or by a list of decoders."""
+    listed: Iterable[Any] = decoders if isinstance(decoders, (list, tuple)) else (decoders,)
+    return _run(Decode(listed, **options), samples)
 
 
 @_curried

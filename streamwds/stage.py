@@ -34,7 +34,7 @@ from streamwds import position as positions
 from streamwds.context import Context
 from streamwds.errors import CompositionError, DistributionError, PositionError
 from streamwds.position import Position
-from streamwds.steps import READY, FunctionStep, Items, Once, Run, Source, Step, check_fit, first
+from streamwds.steps import READY, FunctionStep, Items, Once, Run, Source, Step, check_fit, first, planned
 from streamwds.values import FrozenMapping
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class Stream(Generic[B]):
         if self.start is not None:
             return map(first, self._pairs(run))
         items = self.source.plain(run)
-        for step in self.steps:
+        for step in planned(self.steps):
             items = step.plain(run, items)
         return items
 
@@ -221,7 +221,7 @@ class Stream(Generic[B]):
 
     def _pairs(self, run: Run) -> Iterator[tuple[Any, Any]]:
         upstream = functools.partial(self.source.open, run)
-        for step in self.steps:
+        for step in planned(self.steps):
             upstream = functools.partial(step.open, run, upstream)
         return upstream(None if self.start is None else positions.split(self.start)[1])
 
@@ -580,9 +580,19 @@ class Maker:
         needed = [
             f"*{p.name}" if p.kind is p.VAR_POSITIONAL else p.name
             for p in inspect.signature(self.function).parameters.values()
-            if p.default is p.empty and p.kind is not p.VAR_KEYWORD
+            if p.default is p.empty
+            and p.kind is not p.VAR_KEYWORD
+            and not (p.kind is p.VAR_POSITIONAL and self._goes_without())
         ]
         return CompositionError(f"{name} makes a stage: write {name}({', '.join(needed)})")
+
+    def _goes_without(self) -> bool:
+        """Whether it can be called without arguments; of `*args` the signature doesn't say."""
+        try:
+            self.function()
+        except (TypeError, ValueError):
+            return False
+        return True
 
     def __or__(self, other: Any) -> Any:
         raise self.bare()

@@ -20,9 +20,9 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import pytest
 
-from streamwds import TarWriter, decode, tarsamples
-from streamwds.errors import EncodeError, WriteError
-from streamwds.tar import compression, framing, packing
+from streamwds import TarWriter, compression, decode, tarsamples
+from streamwds.errors import EncodeError, MissingExtraError, WriteError
+from streamwds.tar import framing, packing
 from streamwds.tar.framing import Framing
 from tests.archives import Sample, entries, expected, read, read_on, shards
 from tests.test_tar_reader import by_webdataset
@@ -490,8 +490,10 @@ def test_encoders_by_extension() -> None:
     }
     (found,) = read(shards(written(sample("1", a_txt="cat", seg_txt=7, b_seg_txt=8), encoder=table)))
     assert (found["a.txt"], found["seg.txt"], found["b.seg.txt"]) == (b"CAT", b"7", b"8")
+    (found,) = read(shards(written(sample("1", cls=7), encoder=table)))
+    assert found["cls"] == b"7"  # (what it does not name, the table encodes)
     with pytest.raises(EncodeError, match="no encoder"):
-        written(sample("1", cls=7), encoder=table)
+        written(sample("1", xyz=7), encoder=table)
 
 
 def test_an_encoder_of_whole_samples() -> None:
@@ -649,7 +651,7 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(compression, "import_module", missing)
     path = tmp_path / f"a.tar.{extra.replace('zstd', 'zst')}"
-    with pytest.raises(WriteError, match=rf"pip install 'streamwds\[{extra}\]'") as caught:
+    with pytest.raises(MissingExtraError, match=rf"pip install 'streamwds\[{extra}\]'") as caught:
         TarWriter(path)
     assert caught.value.url == str(path)
     assert list(tmp_path.iterdir()) == []

@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, BinaryIO, TypeAlias, TypedDict, cast
 
 from streamwds.codecs.table import encoder as encoder_of
-from streamwds.codecs.table import longest_extension
-from streamwds.errors import EncodeError, WriteError
+from streamwds.compression import Compress, chosen
+from streamwds.errors import EncodeError, MissingExtraError, WriteError
 from streamwds.memo import Memo
-from streamwds.tar.compression import Compress, MissingExtraError, chosen
 from streamwds.tar.framing import LARGEST, PADDING, Framing, misread
 from streamwds.tar.headers import BLOCK
 from streamwds.tar.packing import Pack, no_packer, packer
@@ -70,8 +70,9 @@ class TarWriter:
     user, group, mode: what the archive says of each file's owner and permissions.
     compress: None compresses as the path ends (.gz, .tgz, .bz2, .xz; with the extras zstd and lz4 .zst, .lz4); True is
         gzip, False no compression; else "gz", "bz2", "xz", "zst" or "lz4", or one of them and a level: ("zst", 10).
-    encoder: True encodes each value by its field's extension; False takes bytes only; a function from sample to encoded
-        sample, or a dict from extension to function, is your own encoder.
+    encoder: True encodes each value by its field's extension; False takes bytes only; a dict from extensions to
+        functions goes before that (`{"jpg": codecs.jpeg(quality=90), "xml": dump}`); a function from sample to encoded
+        sample does it all.
     keep_meta: write fields that begin with "_" too (`__key__` and `__url__` never are).
     mtime: the time that the archive says, in seconds since 1970; None: when each sample is written. With a fixed one
         the same samples give the same archive, to the byte (and the same file, where the same library compresses it:
@@ -106,7 +107,8 @@ class TarWriter:
         self._frame: tuple[str, str, int] = (user, group, mode)
         self._encoder = encoder
         self._keep_meta = keep_meta
-        self._encoders = Memo(encoder_of, most=4096)
+        own = encoder if isinstance(encoder, Mapping) else None
+        self._encoders = Memo(partial(encoder_of, own=own), most=4096)
         self._keys: set[str] = set()
         self._parts: list[bytes] = []
         self._waiting = 0
@@ -121,7 +123,8 @@ class TarWriter:
         try:
             library = None if compression is None else compression.library()
         except MissingExtraError as error:
-            raise WriteError(str(error), url=path or None) from error
+            error.url = path or None
+            raise
         if isinstance(target, (str, os.PathLike)):
             self._path = path
             self._whole: Whole = Partial(path, fsync=fsync)
@@ -245,10 +248,7 @@ class TarWriter:
         if isinstance(value, (bytes, bytearray, memoryview)):
             return bytes(value)
         encode: Callable[[Any], Any] | None = None
-        if isinstance(self._encoder, Mapping):
-            extension = longest_extension(field, self._encoder)
-            encode = None if extension is None else self._encoder[extension]
-        elif self._encoder is True:
+        if self._encoder is True or isinstance(self._encoder, Mapping):
             encode = self._encoders[field]
         if encode is None:
             why = "encoder=False takes bytes" if self._encoder is False else "no encoder knows this extension"

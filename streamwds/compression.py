@@ -1,7 +1,8 @@
-"""How shards are compressed: one table for both directions, from a format's first bytes and suffixes to its library.
+"""How files are compressed: one table for both directions, from a format's first bytes and suffixes to its library.
 
-The standard library knows gzip, bzip2 and xz; zstd and lz4 need an extra each, and are imported when a shard is in
-them. With the extra `fast` (the package isal), gzip is read and written several times as fast.
+Shards are compressed so, and fields of samples. The standard library knows gzip, bzip2 and xz; zstd and lz4 need an
+extra each, and are imported when something is in them. With the extra `fast` (the package isal), gzip is read and
+written several times as fast.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from typing import Any, TypeAlias
 
 import attrs
 
-__all__ = ["COMPRESSIONS", "Compress", "Compression", "Library", "MissingExtraError", "chosen", "recognised"]
+from streamwds.errors import MissingExtraError
+
+__all__ = ["COMPRESSIONS", "Compress", "Compression", "Library", "chosen", "recognised"]
 
 PIECE = 1 << 16  # so much is read of a compressed file at a time: what a damaged piece gives is lost
 GZIP = b"\x1f\x8b"
@@ -39,10 +42,6 @@ class Library:
     unpack: Callable[[Any], Any]
     pack: Callable[[Any, int | None], Any]
     failures: tuple[type[Exception], ...] = ()
-
-
-class MissingExtraError(Exception):
-    """The library of a format isn't installed."""
 
 
 @attrs.frozen
