@@ -11,12 +11,12 @@ import webdataset
 from benchmarks.frame import Row, seconds_of
 from streamwds import TarWriter, tarsamples, urls
 
-__all__ = ["rows"]
+__all__ = ["SAMPLES", "rows", "write_small"]
 
 SHARDS, SAMPLES = 4, 20_000
 
 
-def _write_small(folder: Path) -> str:
+def write_small(folder: Path) -> str:
     """Shards of samples with a text of 100 bytes and a label."""
     text = b"x" * 100
     for shard in range(SHARDS):
@@ -38,7 +38,7 @@ def _members(folder: Path) -> Iterator[bytes]:
 
 def rows(folder: Path) -> Iterator[Row]:
     """Small samples, where the time goes into the format; ours with positions, as training reads them, and without."""
-    pattern = _write_small(folder)
+    pattern = write_small(folder)
     stream = urls(pattern) | tarsamples
     contenders = {
         "streamwds": seconds_of(stream.tracked),

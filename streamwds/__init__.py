@@ -15,6 +15,7 @@ from streamwds.codecs import (
     handle_extension,
     numpy_audio,
     numpy_video,
+    tenbin,
     torch_audio,
     torch_video,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "take",
     "tarfiles",
     "tarsamples",
+    "tenbin",
     "to_torch",
     "to_tuple",
     "torch_audio",

@@ -28,6 +28,7 @@ __all__ = [
     "SourceError",
     "StreamwdsError",
     "TarError",
+    "TenbinError",
     "TruncatedError",
     "UntrustedDataError",
     "WriteError",
@@ -163,6 +164,10 @@ class DecodeError(StreamwdsError):
 
 class UntrustedDataError(DecodeError):
     """A field that could run code when it is decoded, which `decode(trust=…)` must allow first."""
+
+
+class TenbinError(StreamwdsError, ValueError):
+    """Bytes that are no intact tenbin (`offset` counts from their beginning), or with other infos than expected."""
 
 
 class EncodeError(StreamwdsError):

@@ -11,6 +11,7 @@ import io
 import lzma
 import pickle
 import struct
+import tarfile
 import wave
 import zipfile
 import zlib
@@ -76,6 +77,13 @@ def _jpeg() -> bytes:
 def _gif() -> bytes:
     wide = struct.pack("<HH", 8, 8)
     return _saved("GIF").replace(wide, struct.pack("<HH", 65000, 65000))
+
+
+def _webp() -> bytes:
+    data = bytearray(_saved("WEBP", lossless=True))
+    start = data.index(b"VP8L") + 9  # behind the chunk's length and a byte of its own: 14 bits each
+    data[start : start + 4] = struct.pack("<I", 16382 | 16382 << 14)
+    return bytes(data)
 
 
 def _bmp() -> bytes:
@@ -162,6 +170,14 @@ def _torch_bomb() -> bytes:
         return _npz({info.filename: archive.read(info) for info in archive.infolist()})
 
 
+def _tar() -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for name in ("storages", "tensors", "pickle"):
+            archive.addfile(tarfile.TarInfo(name))
+    return stream.getvalue()
+
+
 # ---- sound and films
 
 
@@ -196,6 +212,7 @@ ATTACKS: dict[str, Attack] = {
     ),
     "JPEG": Attack("jpg", _jpeg),
     "GIF": Attack("gif", _gif),
+    "WebP": Attack("webp", _webp),
     "BMP": Attack("bmp", _bmp),
     "TIFF": Attack("tif", _tiff),
     "PPM": Attack("ppm", lambda: b"P6 100000 100000 255\n"),
@@ -241,6 +258,7 @@ ATTACKS: dict[str, Attack] = {
     "JSON with a long number": Attack("json", lambda: b"9" * MIB),
     "long number": Attack("cls", lambda: b"9" * MIB),
     "torch file, unpacked": Attack("pth", _torch_bomb, SMALL),
+    "tar as old torch wrote it": Attack("pth", _tar),
     "no torch file": Attack("pt", lambda: b"PK\x03\x04 but no zip"),
     "empty torch file": Attack("pt", lambda: b""),
     "long wav": Attack("wav", _wav_that_lies, SMALL),

@@ -18,7 +18,6 @@ For every extension that webdataset 1.0.2 knows, the values here are the same an
 | `json` as written | spaces, `\\u00fc` | compact, UTF-8 | smaller; the values are the same |
 | `pyd` `pickle` `pkl` | unpickled | an `UntrustedDataError` until `trust={"pickle"}` | a pickle can run any code |
 | `pth` with objects in it | unpickled | an `UntrustedDataError` until `trust={"torch"}` | the same |
-| `npy` of objects, `npz` of objects | an error | an error | the same, and no trust changes it |
 | `cbor` tags | `Tag` objects | dates, decimals, sets … | cbor2 is kept up, the package cbor is not |
 | `cbor` with more behind it | passed over | an error | nothing is lost in silence |
 | `gz` | gzip | gz bz2 xz zst lz4, one in the other, too | |

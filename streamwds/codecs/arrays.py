@@ -182,7 +182,10 @@ def decode_safetensors(data: bytes) -> dict[str, NDArray[Any]]:
 
 
 def encode_safetensors(value: Any) -> bytes:
-    """A dict of arrays or tensors as a `.safetensors` file; needs the extra `safetensors`."""
+    """A dict of arrays or tensors as a `.safetensors` file; needs the extra `safetensors`.
+
+    It is little-endian whatever the arrays are, and has its own order of the names.
+    """
     if isinstance(value, bytes):
         return value
     # (the library writes the memory as it lies; asarray, since ascontiguousarray would give 0-d arrays a dimension)

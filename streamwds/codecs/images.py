@@ -194,7 +194,8 @@ def decode_image(
     Raises `PIL.UnidentifiedImageError` (an `OSError`) for what is none of `formats`, `OSError` or `ValueError` for a
     picture that is cut or broken as far as its format shows it, `PIL.Image.DecompressionBombError` for more pixels,
     before or after it got its size, than `max_pixels` (None: than `PIL.Image.MAX_IMAGE_PIXELS`, which are 89 million
-    unless you set it; if that is None, too, any number), and `ValueError` for 32-bit and floating-point pixels.
+    unless you set it; if that is None, too, any number; of WebP, GIF and tiled TIFF never more than twice that), and
+    `ValueError` for 32-bit and floating-point pixels.
 
     >>> decode_image(encode_image(np.full((1, 2), 255, np.uint8), "png"), SPECS["rgb"])
     array([[[1., 1., 1.],

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -57,7 +57,7 @@ def decode_audio(data: bytes, rules: Rules) -> Sound:
         pieces: list[NDArray[np.float32]] = []
         size = 0
         # (piece by piece, since the number of frames is only what the header claims)
-        while len(piece := file.read(1 << 16, dtype="float32", always_2d=True)):
+        while len(piece := file.read(1 + (1 << 18) // file.channels, dtype="float32", always_2d=True)):
             size += piece.nbytes
             rules.check_bytes(size, "the sound")
             pieces.append(piece.T)
@@ -81,7 +81,7 @@ def encode_audio(value: Any, extension: str) -> bytes:
 
     Samples are floats in −1..1, an array or tensor channels × frames, or of the frames alone (one channel). wav keeps
     every float32, flac rounds to 24 bits; ogg, opus and mp3 lose what one hardly hears. opus has the rates 8000, 12000,
-    16000, 24000 and 48000 only.
+    16000, 24000 and 48000 only. Sound without frames can be written as wav only.
     """
     if isinstance(value, bytes):
         return value
@@ -93,6 +93,8 @@ def encode_audio(value: Any, extension: str) -> bytes:
         )
     if samples.size and not float(np.abs(samples).max()) <= 1:  # (so written, NaN is refused too)
         raise EncodeError("samples of sound must be in -1..1")
+    if not samples.size and extension != "wav":  # (libsndfile would write what it can't read)
+        raise EncodeError(f"sound without frames can't be written as {extension}")
     soundfile = library("soundfile", "audio")
     container, subtype = _SUBTYPES[extension]
     stream = io.BytesIO()
@@ -129,8 +131,8 @@ _CONTAINERS: Mapping[str, str] = MappingProxyType(
 """FFmpeg's names of the containers that an extension allows."""
 
 
-def _opened(data: bytes, extension: str) -> Any:
-    options = {"format_whitelist": _CONTAINERS[extension], "protocol_whitelist": ""}
+def _opened(data: bytes, rules: Rules, extension: str) -> Any:
+    options = {"format_whitelist": _CONTAINERS[extension], "protocol_whitelist": "", "max_pixels": _max_pixels(rules)}
     av = library("av", "video")
     try:
         return av.open(io.BytesIO(data), options=options)
@@ -140,25 +142,29 @@ def _opened(data: bytes, extension: str) -> Any:
         ) from error
 
 
-def _samples(container: Any, rules: Rules, used: int = 0) -> tuple[NDArray[np.float32], int | None]:
-    """What the first sound track of a container says, and its rate."""
-    if not container.streams.audio:
-        return np.zeros((0, 0), np.float32), None
-    stream = container.streams.audio[0]
-    resampler = library("av", "video").AudioResampler(format="fltp")
+def _max_pixels(rules: Rules) -> str:
+    """The largest picture that FFmpeg may make room for: twice what is let by, since it counts edges that it adds."""
+    return str(2 * rules.max_bytes // 3 + (1 << 16))
+
+
+def _read(container: Any, streams: list[Any], rules: Rules) -> tuple[list[NDArray[np.uint8]], NDArray[np.float32]]:
+    """The pictures and the samples of some streams of a container."""
+    av = library("av", "video")
+    resampler = av.AudioResampler(format="fltp")
+    pictures: list[NDArray[np.uint8]] = []
     pieces: list[NDArray[np.float32]] = []
-    for frame in _frames(container, stream):
-        for even in resampler.resample(frame):
-            pieces.append(even.to_ndarray())
-            used += pieces[-1].nbytes
-            rules.check_bytes(used, "the sound")
-    samples = np.concatenate(pieces, axis=1) if pieces else np.zeros((stream.codec_context.channels, 0), np.float32)
-    return samples, int(stream.rate)
-
-
-def _frames(container: Any, stream: Any) -> Iterator[Any]:
-    container.seek(0)
-    yield from container.decode(stream)
+    size = 0
+    for frame in container.decode(streams):
+        if isinstance(frame, av.VideoFrame):
+            size += 3 * frame.width * frame.height
+            rules.check_bytes(size, "the film")
+            pictures.append(frame.to_ndarray(format="rgb24"))
+        else:
+            for even in resampler.resample(frame):
+                pieces.append(even.to_ndarray())
+                size += pieces[-1].nbytes
+                rules.check_bytes(size, "the sound")
+    return pictures, np.concatenate(pieces, axis=1) if pieces else np.zeros((0, 0), np.float32)
 
 
 def decode_sound(data: bytes, rules: Rules, extension: str) -> Sound:
@@ -167,11 +173,12 @@ def decode_sound(data: bytes, rules: Rules, extension: str) -> Sound:
     Raises `ValueError` for what FFmpeg can't read, if there is no sound, and if it takes more than `rules.max_bytes`;
     `av.error.FFmpegError` (mostly a ValueError, too) for what turns out to be damaged.
     """
-    with _opened(data, extension) as container:
-        samples, rate = _samples(container, rules)
-    if rate is None:
-        raise ValueError("there is no sound in the file")
-    return samples, rate
+    with _opened(data, rules, extension) as container:
+        if not container.streams.audio:
+            raise ValueError("there is no sound in the file")
+        sound = container.streams.audio[0]
+        _, samples = _read(container, [sound], rules)
+        return samples, int(sound.rate)
 
 
 # ---- films
@@ -183,22 +190,17 @@ def decode_video(data: bytes, rules: Rules, extension: str) -> Film:
     Raises as `decode_sound`; `rules.max_bytes` holds for pictures and sound together (43 frames of 1920×1080, unless
     you allow more).
     """
-    with _opened(data, extension) as container:
+    with _opened(data, rules, extension) as container:
         if not container.streams.video:
             raise ValueError("there is no picture in the file")
-        stream = container.streams.video[0]
-        rules.check_bytes(3 * stream.width * stream.height, "one picture of the film")
-        stream.codec_context.options = {"max_pixels": str(rules.max_bytes // 3)}  # (they may grow on the way)
-        frames: list[NDArray[np.uint8]] = []
-        size = 0
-        for frame in container.decode(stream):
-            size += 3 * frame.width * frame.height
-            rules.check_bytes(size, "the film")
-            frames.append(frame.to_ndarray(format="rgb24"))
-        info = {} if stream.average_rate is None else {"video_fps": float(stream.average_rate)}
-        samples, rate = _samples(container, rules, size)
-    pictures = np.stack(frames) if frames else np.zeros((0, 0, 0, 3), np.uint8)
-    return pictures, samples, info if rate is None else {**info, "audio_fps": rate}
+        video, sound = container.streams.video[0], container.streams.audio[:1]
+        rules.check_bytes(3 * video.width * video.height, "one picture of the film")
+        video.codec_context.options = {"max_pixels": _max_pixels(rules)}  # (they may grow on the way)
+        pictures, samples = _read(container, [video, *sound], rules)
+        rates = {} if video.average_rate is None else {"video_fps": float(video.average_rate)}
+        if sound:
+            rates["audio_fps"] = int(sound[0].rate)
+    return np.stack(pictures) if pictures else np.zeros((0, 0, 0, 3), np.uint8), samples, rates
 
 
 def as_tensors(data: bytes, decode: Decode) -> tuple[Any, ...]:

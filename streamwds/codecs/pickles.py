@@ -92,9 +92,10 @@ def encode_torch(value: Any) -> bytes:
     trust it."""
     if isinstance(value, bytes):
         return value
+    torch = library("torch", "torch")
     stream = io.BytesIO()
     try:
-        library("torch", "torch").save(value, stream)
+        torch.save(value, stream)
     except Exception as error:  # (an object may raise what it likes)
         raise EncodeError(f"expected what torch can save (or bytes, already saved), got {describe(value)}") from error
     return stream.getvalue()

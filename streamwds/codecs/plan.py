@@ -60,7 +60,10 @@ def handle_extension(extensions: str, function: Callable[[bytes], Any]) -> Mappi
     >>> [{"seg.txt": b"1 2", "txt": b"1 2"}] | decode(handle_extension("seg.txt mask.txt", bytes.split)) | list
     [{'seg.txt': [b'1', b'2'], 'txt': '1 2'}]
     """
-    return FrozenMapping(dict.fromkeys(extensions.split(), function))
+    names = extensions.split() if isinstance(extensions, str) else []  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not names:
+        raise ValueError(f'extensions are separated by spaces, such as "seg.png mask.png", not {extensions!r}')
+    return FrozenMapping(dict.fromkeys(names, function))
 
 
 # ---- decoders that go by the extension alone
@@ -173,7 +176,7 @@ def check_decoder(decoder: object) -> None:
         for extension, function in decoder.items():
             if not isinstance(extension, str) or not callable(function):
                 raise TypeError(f"a dict of decoders has functions by extension, not {extension!r}: {function!r:.80}")
-    elif not isinstance(decoder, ByExtension) and (not callable(decoder) or hasattr(decoder, "steps")):
+    elif not isinstance(decoder, ByExtension) and not callable(decoder):
         raise TypeError(
             'a decoder is an image spec such as "rgb", a dict from extension to function, or a function (key, data), '
             f'not {decoder!r:.80}; data stands before decode: data | decode("rgb")'
@@ -181,6 +184,7 @@ def check_decoder(decoder: object) -> None:
 
 
 def _resolved(decoder: Any) -> Any:
+    check_decoder(decoder)
     if isinstance(decoder, str):
         return Pictures(decoder, images.image_spec(decoder))
     if isinstance(decoder, Mapping):

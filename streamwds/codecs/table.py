@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from streamwds.codecs import arrays, basic, images, media, objects, pickles
+from streamwds.codecs import arrays, basic, images, media, objects, pickles, tenbin
 from streamwds.codecs.codec import Codec, Encode
 from streamwds.codecs.compressed import pack, unwrap
 
 __all__ = ["CODECS", "encoder", "longest_extension"]
 
-_MODULES = (basic, arrays, objects, pickles, images, media)
+_MODULES = (basic, arrays, tenbin, objects, pickles, images, media)
 
 CODECS: Mapping[str, Codec] = MappingProxyType(
     {extension: codec for module in _MODULES for codec in module.CODECS for extension in codec.extensions}
@@ -62,4 +62,8 @@ def encoder(field: str, own: Mapping[str, Encode] | None = None) -> Encode | Non
 
 
 def _compressed(value: Any, encode: Encode, names: tuple[str, ...]) -> bytes:
-    return value if isinstance(value, bytes) else pack(encode(value), names)
+    if isinstance(value, bytes):
+        return value
+    data: Any = encode(value)
+    # (what is no bytes, the caller complains of)
+    return pack(bytes(data), names) if isinstance(data, (bytes, bytearray, memoryview)) else data

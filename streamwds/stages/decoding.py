@@ -14,11 +14,11 @@ from streamwds.codecs.codec import Rules
 from streamwds.codecs.images import image_spec
 from streamwds.codecs.plan import Decoder, Pictures, Plan, by_table, check_decoder, decompress
 from streamwds.codecs.resizing import Size, check_size
-from streamwds.errors import DecodeError, MissingExtraError
+from streamwds.errors import CompositionError, DecodeError, MissingExtraError
 from streamwds.handlers import Guard, Handler, reraise_exception
 from streamwds.memo import Memo
 from streamwds.memory import Memory
-from streamwds.stage import Sample, Stage, maker
+from streamwds.stage import Maker, Sample, Stage, maker
 from streamwds.stages.batching import Batched, collate, gathered_batches
 from streamwds.stages.columns import Gathering
 from streamwds.steps import At, Lifted, Pair, Run, Step, Upstream, option
@@ -81,11 +81,15 @@ def _failed(cause: Exception, sample: Any, field: str) -> DecodeError:
 
 
 def _listed(decoders: Any) -> Any:
-    return decoders if decoders is None else tuple(freeze(d) for d in decoders if d is not None)
+    if decoders is None:
+        return None
+    return tuple(freeze(dict(d) if isinstance(d, Mapping) else d) for d in decoders if d is not None)
 
 
 def _check(decoders: tuple[Any, ...] | None) -> None:
     for decoder in decoders or ():
+        if isinstance(decoder, (Stage, Maker)):
+            raise CompositionError(f"{decoder!r} decodes nothing; join stages with `|`")
         check_decoder(decoder)
     specs = [decoder for decoder in decoders or () if isinstance(decoder, str)]
     if len(specs) > 1:
@@ -161,7 +165,8 @@ class Decode(Lifted[Sample, Sample]):
         plan = Plan((*pre, *own, *post), Rules(self.trust, self.max_bytes, self.max_pixels))
 
         def decoder(field: str) -> DecodeField | None:
-            return None if field[:1] == "_" or (self.only and field not in self.only) else plan.decoder(field)
+            left = field[:1] == "_" or (self.only is not None and field not in self.only)
+            return None if left else plan.decoder(field)
 
         return Memo(decoder, most=4096)
 

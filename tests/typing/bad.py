@@ -17,7 +17,9 @@ from streamwds import (
     Stream,
     batched,
     decode,
+    decompress,
     group_by_keys,
+    handle_extension,
     map,
     open_shards,
     select,
@@ -29,9 +31,11 @@ from streamwds import (
     tarsamples,
     to_torch,
     to_tuple,
+    torch_audio,
     unbatched,
     urls,
 )
+from streamwds.codecs import jpeg
 
 
 def size(sample: Sample) -> int:
@@ -142,7 +146,24 @@ def wrong() -> None:
     _ = open_shards(eof="lenient")
     _ = unbatched(handler=3)
     _ = decode(3)
-    _ = decode("rgb", "rgb8")
+    _ = decode(b"rgb")
+    _ = decode({"png": 3})
+    _ = decode({3: len})
+    _ = decode(["rgb"])
+    _ = decode(len)
+    _ = decode(size)
+    _ = decode(shuffle)
+    _ = decode(torch_audio())
+    _ = decode("rgb", trust="pickle")
+    _ = decode("rgb", trust={"pickles"})
+    _ = decode("rgb", only=3)
+    _ = decode("rgb", pre=decompress)
+    _ = decode("rgb", max_bytes="1 GB")
+    _ = decode("rgb", handlr=None)
+    _ = handle_extension(["png"], len)
+    _ = handle_extension("png", 3)
+    _ = jpeg(quality="90")
+    _ = jpeg(subsampling="4:1:1")
     _ = shuffle()
     _ = shuffle("3")
     _ = shuffle(3, 4)

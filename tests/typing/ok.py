@@ -6,6 +6,7 @@ The lines are here to be checked, never to run. What is told of one checker alon
 from __future__ import annotations
 
 import functools
+import json
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,19 +18,25 @@ from typing_extensions import assert_type
 from streamwds import (
     Batch,
     Context,
+    Continue,
     Member,
     Position,
     Sample,
     Shard,
     Stage,
     Stream,
+    TarWriter,
     batched,
+    by_table,
     collate,
     decode,
+    decompress,
     everywhere,
     group_by_keys,
+    handle_extension,
     identity,
     map,
+    numpy_audio,
     open_shards,
     reraise_exception,
     select,
@@ -43,10 +50,13 @@ from streamwds import (
     tarsamples,
     to_torch,
     to_tuple,
+    torch_audio,
+    torch_video,
     unbatched,
     urls,
     warn_and_continue,
 )
+from streamwds.codecs import jpeg, png, webp
 from streamwds.stage import Batching, Into, Ready, Same, Unbatching
 from streamwds.torch import TorchStream
 
@@ -338,6 +348,39 @@ def torch() -> None:
     assert_type(to_torch(stream).stream, Stream[Batch])
     assert_type(next(iter(to_torch(stream))), Batch)
     assert_type(to_torch(tarsamples | batched(2), ["a"]), TorchStream[Batch])
+
+
+# ---- decoders
+
+
+def parse(data: bytes) -> list[str]:
+    return data.decode().split()
+
+
+def by_key(key: str, data: bytes) -> object | None:
+    return Continue(key[:-4], data) if key.endswith(".enc") else None
+
+
+class Parser:
+    def __call__(self, key: str, data: bytes) -> float | None: ...
+
+
+def decoders() -> None:
+    assert_type(decode(), Stage[Sample, Sample])
+    assert_type(decode(None), Stage[Sample, Sample])
+    assert_type(decode("rgb", by_key, {"xml": parse}), Stage[Sample, Sample])
+    assert_type(decode({"xml": parse, "n": len, "json": json.loads, "x": lambda data: data}), Stage[Sample, Sample])
+    assert_type(decode(handle_extension("seg.png mask.png", parse), "torchrgb"), Stage[Sample, Sample])
+    assert_type(decode(Parser(), lambda key, data: None, torch_audio, torch_video), Stage[Sample, Sample])
+    assert_type(decode(numpy_audio, pre=[by_key, decompress], post=(by_table, Parser())), Stage[Sample, Sample])
+    assert_type(decode("rgb", only={"jpg"}, partial=True, trust={"pickle"}), Stage[Sample, Sample])
+    assert_type(decode("rgb", only=["jpg"], trust=["torch", "pickle"]), Stage[Sample, Sample])
+    assert_type(decode("rgb", max_bytes=1 << 30, max_pixels=None), Stage[Sample, Sample])
+    assert_type(urls("a") | tarsamples | decode("rgb", {"xml": parse}) | batched(2), Stream[Batch])
+    _own: dict[str, Callable[[bytes], int]] = {"n": len}
+    assert_type(decode(_own), Stage[Sample, Sample])
+    assert_type(jpeg(quality=90)(np.zeros((2, 2))), bytes)
+    TarWriter("a.tar", encoder={"jpg": jpeg(), "png": png(compress_level=1), "webp": webp(80)})
 
 
 # ---- variables, parameters, choices
