@@ -34,7 +34,7 @@ from streamwds import position as positions
 from streamwds.context import Context
 from streamwds.errors import CompositionError, DistributionError, PositionError
 from streamwds.position import Position
-from streamwds.steps import READY, FunctionStep, Items, Once, Run, Source, Step, check_fit, first
+from streamwds.steps import READY, FunctionStep, Items, Once, Run, Source, Step, Upstream, check_fit, first
 from streamwds.values import FrozenMapping
 
 if TYPE_CHECKING:
@@ -159,10 +159,7 @@ class Stream(Generic[B]):
         run = self._run()
         if self.start is not None:
             return map(first, self._pairs(run))
-        items = self.source.plain(run)
-        for step in self.steps:
-            items = step.plain(run, items)
-        return items
+        return Upstream(self.source, self.steps, run).items()
 
     def tracked(self) -> Iterator[tuple[B, Position]]:
         """The items, each with the position from which the stream goes on after it (see `at`)."""
@@ -177,10 +174,9 @@ class Stream(Generic[B]):
         Seed and epoch are the position's, unless `within` fixed them. A position of another pipeline, source, seed,
         epoch or worker is refused by a `PositionError` that says what differs; with `force`, it is taken all the same.
         """
-        buffers = [step.name for step in self.steps if step.buffers]
-        if buffers:
+        if buffering := Upstream(self.source, self.steps).buffering:
             raise PositionError(
-                f"{buffers[0]} keeps items back (@stage(buffers=True)), so a position can't tell what comes after it; "
+                f"{buffering} keeps items back (@stage(buffers=True)), so a position can't tell what comes after it; "
                 "take positions of the stream before it, or start the epoch anew"
             )
         head, _ = positions.split(position)
@@ -203,7 +199,7 @@ class Stream(Generic[B]):
 
     def _run(self) -> Run:
         context = Context.current(**self.fixed)
-        splits = frozenset[str]().union(*(step.splits for step in self.steps))
+        splits = Upstream(self.source, self.steps).splits
         for here, whose, several, name in (
             ("node", "rank", context.world_size, "split_by_node"),
             ("worker", "worker", context.workers, "split_by_worker"),
@@ -218,10 +214,7 @@ class Stream(Generic[B]):
         return Run(context, self.skipped)
 
     def _pairs(self, run: Run) -> Iterator[tuple[Any, Any]]:
-        upstream = functools.partial(self.source.open, run)
-        for step in self.steps:
-            upstream = functools.partial(step.open, run, upstream)
-        return upstream(None if self.start is None else positions.split(self.start)[1])
+        return Upstream(self.source, self.steps, run)(None if self.start is None else positions.split(self.start)[1])
 
     # ---- as an operand
 
@@ -275,7 +268,7 @@ class Stream(Generic[B]):
 
     def __repr__(self) -> str:
         text = repr(self.source)
-        if self.steps or not text.startswith("urls("):
+        if self.steps or not self.source.bound:
             text += f" | {Stage(self.steps)!r}"
         if not self.fixed and self.start is None:
             return text

@@ -2,7 +2,7 @@
 
 A stream is an iterator of `(item, position)`, where the position is that from which the stream goes on after the item.
 A step turns one such stream into another; it gets its upstream as a function from a position to the pairs after it, so
-that it can go on from anywhere:
+that it can go on from anywhere, and again from the start, in this run or in another one (`Upstream`):
 
     open(run, upstream, at) -> Iterator[(item, position after it)]
 
@@ -31,14 +31,26 @@ from streamwds.errors import CompositionError, PositionError, SourceError
 from streamwds.handlers import Guard, Handler
 from streamwds.values import FrozenMapping, code, fingerprint, freeze, function_key, function_name, importable, lookup
 
-__all__ = ["At", "FunctionStep", "Items", "Lifted", "Once", "Pair", "Run", "Source", "Step", "Upstream", "option"]
+__all__ = [
+    "At",
+    "FunctionStep",
+    "Items",
+    "Lifted",
+    "Once",
+    "Pair",
+    "Reopening",
+    "Run",
+    "Source",
+    "Step",
+    "Upstream",
+    "option",
+]
 
 A = TypeVar("A", contravariant=True)
 B = TypeVar("B", covariant=True)
 
 At: TypeAlias = Any  # a position without its envelope: None (the start), or what a step or source gave, through JSON
 Pair: TypeAlias = tuple[Any, At]
-Upstream: TypeAlias = Callable[[At], Iterator[Pair]]
 
 first = itemgetter(0)
 
@@ -52,6 +64,63 @@ class Run:
 
     def guard(self, handler: Handler) -> Guard:
         return Guard(handler, self.tally)
+
+    def in_epoch(self, epoch: int) -> Run:
+        """The same run, in another epoch."""
+        return attrs.evolve(self, context=attrs.evolve(self.context, epoch=epoch))
+
+
+@attrs.frozen
+class Upstream:
+    """What comes before a step: called with a position it gives the pairs after it; None is the start.
+
+    It may be called more than once, and `within` another run. Unless `tracked` it is read by the ways that know no
+    positions: then the start is all there is, and the positions that come are None.
+    """
+
+    source: Source
+    steps: tuple[Step[Any, Any], ...] = ()
+    run: Run = attrs.field(factory=Run)
+    tracked: bool = True
+
+    def __call__(self, at: At) -> Iterator[Pair]:
+        if not self.tracked:
+            return zip(self.items(), repeat(None))
+        if not self.steps:
+            return self.source.open(self.run, at)
+        return self.steps[-1].open(self.run, self._before(), at)
+
+    def items(self) -> Iterator[Any]:
+        """The items alone, from the start."""
+        if not self.steps:
+            return self.source.plain(self.run)
+        return self.steps[-1].untracked(self.run, self._before())
+
+    def within(self, run: Run) -> Upstream:
+        """The same, in another run."""
+        return attrs.evolve(self, run=run)
+
+    def _before(self) -> Upstream:
+        return attrs.evolve(self, steps=self.steps[:-1])
+
+    @property
+    def splits(self) -> frozenset[str]:
+        """Between whom the items are split: nodes, workers."""
+        return self.source.splits.union(*(step.splits for step in self.steps))
+
+    @property
+    def buffering(self) -> str | None:
+        """The name of a stage that keeps items back that no position tells of; None if there is none."""
+        return next((step.name for step in self.steps if step.buffers), self.source.buffering)
+
+    @property
+    def endless(self) -> bool:
+        """Whether it surely never ends."""
+        return functools.reduce(lambda before, step: step.endless(before), self.steps, self.source.endless)
+
+    def identity(self) -> Any:
+        """What of source and steps decides order and membership, as plain data."""
+        return [self.source.identity(), *(found for step in self.steps if (found := step.identity()) is not None)]
 
 
 # ---- options: the fields of a step
@@ -115,8 +184,11 @@ class Step(Generic[A, B]):
 
     def plain(self, run: Run, items: Iterator[Any]) -> Iterator[Any]:
         """The items alone, from the start: the same by law, and faster where a step knows a shorter way."""
-        pairs = zip(items, repeat(None))
-        return map(first, self.open(run, lambda at: pairs, None))
+        return map(first, self.open(run, Upstream(Once(items), run=run, tracked=False), None))
+
+    def untracked(self, run: Run, upstream: Upstream) -> Iterator[Any]:
+        """The items alone, of what comes before."""
+        return self.plain(run, upstream.items())
 
     def recall(self, at: At) -> Any:
         """What a position of this step remembers, and last the upstream's own position."""
@@ -133,6 +205,10 @@ class Step(Generic[A, B]):
     def flow(self, kind: str | None) -> str | None:
         """The name of the item type that comes out when `kind` goes in."""
         return kind if self.same else self.yields
+
+    def endless(self, before: bool) -> bool:
+        """Whether the items surely never end, if those before never do."""
+        return before
 
     # ---- as a value
 
@@ -227,6 +303,13 @@ class Lifted(Step[A, B]):
             yield item, last
 
 
+class Reopening(Step[A, B]):
+    """A step that opens its upstream itself, more than once or in another run."""
+
+    def untracked(self, run: Run, upstream: Upstream) -> Iterator[Any]:
+        return map(first, self.open(run, attrs.evolve(upstream, tracked=False), None))
+
+
 # ---- a user's own generator
 
 
@@ -304,6 +387,10 @@ class Source:
 
     kind: str | None = None
     steps: ClassVar[tuple[()]] = ()
+    splits: frozenset[str] = frozenset()
+    buffering: str | None = None
+    endless: bool = False
+    bound: ClassVar[bool] = False  # (its code gives a stream, and not only what may stand at the left of one)
 
     def items(self, start: int) -> Iterator[Any]:
         """The items from the start-th on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 from urllib.parse import urlsplit
 
 import attrs
@@ -71,6 +71,7 @@ class Urls(Source):
     """The URLs of some patterns, expanded once, when they are given."""
 
     kind = "str"
+    bound: ClassVar[bool] = True
     patterns: tuple[str, ...] = attrs.field(converter=_patterns)
     expanded: tuple[str, ...] = attrs.field(init=False)
 
