@@ -152,6 +152,8 @@ class Stream(Generic[B]):
     forced: bool = False
     skipped: Counter[str] = attrs.field(factory=Counter, init=False)
     """How many items handlers let this stream skip in this process, by class of error."""
+    told: set[str] = attrs.field(factory=set, init=False)
+    """What this stream has warned of in this process, and won't again."""
 
     # ---- as an iterable
 
@@ -211,7 +213,7 @@ class Stream(Generic[B]):
                 )
         if self.start is not None and not self.forced:
             positions.check_reader(positions.split(self.start)[0], context)
-        return Run(context, self.skipped)
+        return Run(context, self.skipped, self.told)
 
     def _pairs(self, run: Run) -> Iterator[tuple[Any, Any]]:
         return Upstream(self.source, self.steps, run)(None if self.start is None else positions.split(self.start)[1])
@@ -255,6 +257,16 @@ class Stream(Generic[B]):
 
     # ---- as a value
 
+    def __len__(self) -> int:
+        """What `with_length` says, if that is the last stage."""
+        length = self.steps[-1].length if self.steps else None
+        if length is None:
+            raise TypeError("a stream has no length until it is read; say it with … | with_length(n)")
+        return length
+
+    def __bool__(self) -> bool:
+        return True
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Stream):
             return NotImplemented
@@ -285,7 +297,8 @@ class Stream(Generic[B]):
         return self._key()
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        for name, value in zip(("source", "steps", "fixed", "start", "forced", "skipped"), (*state, Counter())):
+        names = ("source", "steps", "fixed", "start", "forced", "skipped", "told")
+        for name, value in zip(names, (*state, Counter(), set())):
             object.__setattr__(self, name, value)
 
 

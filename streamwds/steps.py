@@ -17,6 +17,7 @@ import importlib
 import inspect
 import os
 import pickle
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from itertools import count, islice, repeat
@@ -57,13 +58,20 @@ first = itemgetter(0)
 
 @attrs.frozen
 class Run:
-    """One iteration of a stream: its context, and the count of what it skips."""
+    """One iteration of a stream: its context, the count of what it skips, and what its stream was told already."""
 
     context: Context = attrs.field(factory=Context)
     tally: Counter[str] = attrs.field(factory=Counter, eq=False)
+    told: set[str] = attrs.field(factory=set, eq=False)
 
     def guard(self, handler: Handler) -> Guard:
         return Guard(handler, self.tally)
+
+    def tell(self, message: str, category: type[Warning]) -> None:
+        """Warn, but only once of the same."""
+        if message not in self.told:
+            self.told.add(message)
+            warnings.warn(message, category, stacklevel=3)
 
     def in_epoch(self, epoch: int) -> Run:
         """The same run, in another epoch."""
@@ -175,6 +183,8 @@ class Step(Generic[A, B]):
     same: ClassVar[bool] = False
     decides: ClassVar[bool] = True
     splits: ClassVar[frozenset[str]] = frozenset()
+    goes_on: ClassVar[bool] = False  # (from the last position of the epoch before, if it is given that)
+    length: int | None = None  # (what `len` of a stream is that ends with this step)
     buffers: bool = False  # (keeps items back that no position tells of: what comes after it can't be resumed)
     memory: ClassVar[Mapping[str, Any]] = {}
 
