@@ -16,7 +16,9 @@ from properties.strategies import name_of, same, sources, wanted
 from streamwds import Stage, Stream
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore::streamwds.errors.SkippedWarning", "ignore::streamwds.errors.FewShardsWarning"
+    "ignore::streamwds.errors.SkippedWarning",
+    "ignore::streamwds.errors.FewShardsWarning",
+    "ignore::streamwds.errors.EmptyStreamWarning",
 )
 
 both = st.sampled_from([wds.split_by_node | wds.split_by_worker, wds.split_by_worker | wds.split_by_node])

@@ -49,7 +49,6 @@ def _parts(name: str, streams: Any) -> tuple[Stream[Any], ...]:
     return found
 
 
-@attrs.frozen(repr=False)
 class _Several(Source):
     """A source of several streams. `merged` says in what order their items come."""
 
@@ -160,6 +159,7 @@ class Mix(_Several):
     """Remembers how many draws it made, which streams have ended, and the position of each."""
 
     name: ClassVar[str] = "mix"
+    streams: tuple[Stream[Any], ...]
     weights: tuple[float, ...] | None = attrs.field(default=None, converter=freeze, validator=_weights)
     seed: int = attrs.field(
         default=0,
@@ -221,6 +221,7 @@ class RoundRobin(_Several):
     """Remembers whose turn is next, which streams have ended, and the position of each."""
 
     name: ClassVar[str] = "round_robin"
+    streams: tuple[Stream[Any], ...]
     stop: Stop = attrs.field(default="last", validator=_stop)
 
     def merged(self, run: Run, upstreams: Sequence[Upstream], at: At) -> Iterator[Pair]:
@@ -262,6 +263,7 @@ class Chain(_Several):
     """Remembers which stream it reads, and the position in it."""
 
     name: ClassVar[str] = "chain"
+    streams: tuple[Stream[Any], ...]
 
     def merged(self, run: Run, upstreams: Sequence[Upstream], at: At) -> Iterator[Pair]:
         number, start = (0, None) if at is None else at
@@ -294,6 +296,7 @@ class Zip(_Several):
     """Remembers the position of each stream."""
 
     name: ClassVar[str] = "zip_"
+    streams: tuple[Stream[Any], ...]
     stop: Stop = attrs.field(default="first", validator=_stop)
     fill: Any = attrs.field(default=None, converter=freeze)
 
