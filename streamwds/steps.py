@@ -108,6 +108,22 @@ class Upstream:
         """The same, in another run."""
         return attrs.evolve(self, run=run)
 
+    def words(self, at: At) -> list[str]:
+        """What a position means, in words."""
+        if not self.steps:
+            return self.source.words(self.run, at)
+        return self.steps[-1].words(self._before(), at)
+
+    def shard_words(self, at: At) -> list[str]:
+        """Those words, where what comes after the position is a shard: which one it is."""
+        pair = next(self(at), None)
+        if pair is None:
+            return ["behind the last shard"]
+        url = str(getattr(pair[0], "url", pair[0]))
+        name = os.path.basename(url.partition("?")[0] if "://" in url else url)
+        number = self.source.number(url)
+        return [f"shard {name}" if number is None else f"shard {number} {name}", *self.words(at)[1:]]
+
     def _before(self) -> Upstream:
         return attrs.evolve(self, steps=self.steps[:-1])
 
@@ -215,6 +231,16 @@ class Step(Generic[A, B]):
     def flow(self, kind: str | None) -> str | None:
         """The name of the item type that comes out when `kind` goes in."""
         return kind if self.same else self.yields
+
+    def words(self, upstream: Upstream, at: At) -> list[str]:
+        """What a position of this step means: words for what it remembers, behind those of its upstream's."""
+        if not self.memory:
+            return upstream.words(at)
+        *remembered, inner = self.recall(at)
+        if "offset" in self.memory:
+            return [*upstream.shard_words(inner), f"byte {remembered[0]}"]
+        numbers = [f"{value} {name}" for name, value in zip(self.memory, remembered) if isinstance(value, int)]
+        return [*upstream.words(inner), f"{self.name}: {', '.join(numbers)}"]
 
     def endless(self, before: bool) -> bool:
         """Whether the items surely never end, if those before never do."""
@@ -418,6 +444,14 @@ class Source:
             raise PositionError(f"{at!r} is no position in the source of this stream")
         return zip(self.items(start), count(start + 1))
 
+    def words(self, run: Run, at: At) -> list[str]:
+        """What a position of this source means, in words."""
+        return [f"item {0 if at is None else at}"]
+
+    def number(self, item: Any) -> int | None:
+        """Which of its items this is, counted from 0; None where that isn't known."""
+        return None
+
     def identity(self) -> Any:
         """What of this source decides order and membership, as plain data."""
         raise TypeError(f"{type(self).__name__} does not say what it is")
@@ -445,6 +479,10 @@ class Items(Source):
         if start and isinstance(self.iterable, range):
             return iter(self.iterable[start:])
         return islice(self.iterable, start, None) if start else iter(self.iterable)
+
+    def number(self, item: Any) -> int | None:
+        listed = self.iterable
+        return listed.index(item) if isinstance(listed, (list, tuple)) and item in listed else None
 
     def identity(self) -> Any:
         length = len(self.iterable) if isinstance(self.iterable, Sized) else None

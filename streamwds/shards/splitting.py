@@ -41,6 +41,9 @@ class _Split(Step[Any, Any]):
         """This reader's number, and how many there are."""
         raise TypeError(f"{type(self).__name__} does not say between whom it splits")
 
+    def words(self, upstream: Upstream, at: At) -> list[str]:
+        return upstream.words(self.recall(at)[-1])
+
     def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
         passed, inner = self.recall(at)
         mine, readers = self.share(run.context)

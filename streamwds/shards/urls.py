@@ -97,6 +97,9 @@ class Urls(Source):
     def items(self, start: int) -> Iterator[str]:
         return iter(self.expanded[start:] if start else self.expanded)
 
+    def number(self, item: Any) -> int | None:
+        return self.expanded.index(item) if item in self.expanded else None
+
     def identity(self) -> Any:
         """The names, without what changes when a dataset moves or its URLs are signed anew: common folder, query."""
         paths = [_path(url) for url in self.expanded]

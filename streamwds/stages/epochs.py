@@ -36,6 +36,11 @@ class Repeat(Reopening[Any, Any]):
         """Which epoch of its upstream a pass is."""
         return run.context.epoch * (self.n or 1) + passes
 
+    def words(self, upstream: Upstream, at: At) -> list[str]:
+        passes, start = self.recall(at)
+        epoch = self.epoch(upstream.run, passes)
+        return [*upstream.within(upstream.run.in_epoch(epoch)).words(start), f"epoch {epoch}"]
+
     def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
         passes, start = self.recall(at)
         while self.n is None or passes < self.n:
@@ -87,10 +92,16 @@ class WithEpoch(Reopening[Any, Any]):
     def endless(self, before: bool) -> bool:
         return False
 
+    def words(self, upstream: Upstream, at: At) -> list[str]:
+        opened, given, inner = self._recall(upstream.run, at)
+        before = upstream.within(upstream.run.in_epoch(opened))
+        return [*before.words(inner), f"with_epoch: {given} given since epoch {opened} began"]
+
+    def _recall(self, run: Run, at: At) -> Any:
+        return (run.context.epoch, 0, None) if at is None else self.recall(at)
+
     def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
-        opened, given, inner = self.recall(at)
-        if at is None:
-            opened = run.context.epoch
+        opened, given, inner = self._recall(run, at)
         first = (run.context.epoch - opened) * self.n
         if not first <= given <= first + self.n:
             raise PositionError(

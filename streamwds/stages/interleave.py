@@ -93,6 +93,16 @@ class Interleave(Step[Any, Any]):
             turn = (turn + 1) % self.n
             yield found[0], (turn, tuple(slots), rest)
 
+    def words(self, upstream: Upstream, at: At) -> list[str]:
+        _, slots, rest = self.recall(at)
+        told: list[str] = []
+        for before, inner in filter(None, slots):
+            pair = next(upstream(before), None)
+            if pair is not None:
+                within = attrs.evolve(self._of((pair[0],)), run=upstream.run).words(inner)
+                told.append(" ".join(within))
+        return [*upstream.words(rest), f"{self.name} of {' + '.join(told) or 'nothing yet'}"]
+
     def recall(self, at: At) -> Any:
         turn, slots, _ = found = super().recall(at)
         right = isinstance(slots, (list, tuple)) and len(slots) in (0, self.n) and turn < self.n

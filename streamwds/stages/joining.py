@@ -95,6 +95,11 @@ class Join(Reopening[Sample, Sample]):
     def identity(self) -> Any:
         return [self.name, self.on, self.ahead, Upstream(self.other.source, self.other.steps).identity()]
 
+    def words(self, upstream: Upstream, at: At) -> list[str]:
+        there, here = self.recall(at)
+        other = Upstream(self.other.source, self.other.steps, upstream.run).words(None if there == () else there)
+        return [*upstream.words(here), f"{self.name} with {' '.join(other)}"]
+
     def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
         there, here = self.recall(at)
         others = Upstream(self.other.source, self.other.steps, run, upstream.tracked)

@@ -102,7 +102,8 @@ class _Several(Source):
         return [self.name, options, [upstream.identity() for upstream in self.upstreams]]
 
     def _options(self) -> Iterator[tuple[str, Any]]:
-        for field in attrs.fields(type(self))[1:]:
+        cls: Any = type(self)  # (all of these are attrs classes, though this base is none)
+        for field in attrs.fields(cls)[1:]:
             value = getattr(self, field.name)
             if value != field.default:
                 yield field.name, value
@@ -112,6 +113,16 @@ class _Several(Source):
         return f"{self.name}([{', '.join(map(repr, self.streams))}]{options})"
 
     # ---- positions
+
+    def parts_at(self, at: At) -> list[tuple[int, At]]:
+        """The number of each stream that is still read, and the position in it."""
+        _, ended, each = self._turns(at)
+        return [(number, position) for number, position in enumerate(each) if number not in ended]
+
+    def words(self, run: Run, at: At) -> list[str]:
+        upstreams = [upstream.within(run) for upstream in self.upstreams]
+        told = [f"{number}: {' '.join(upstreams[number].words(position))}" for number, position in self.parts_at(at)]
+        return [f"{self.name} of {' + '.join(told)}"]
 
     def no_position(self, at: At) -> PositionError:
         return PositionError(f"{self.name}: {at!r:.80} is no position of {len(self.streams)} streams")
@@ -272,6 +283,9 @@ class Chain(_Several):
                 yield item, (number, end)
             start = None
 
+    def parts_at(self, at: At) -> list[tuple[int, At]]:
+        return [(0, None) if at is None else (at[0], at[1])]
+
     def open(self, run: Run, at: At) -> Iterator[Pair]:
         pair = at is None or (isinstance(at, (list, tuple)) and len(at) == 2 and type(at[0]) is int)
         if not pair or (at is not None and not 0 <= at[0] < len(self.streams)):
@@ -303,6 +317,9 @@ class Zip(_Several):
     @property
     def kind(self) -> str | None:  # type: ignore[override]
         return "tuple"
+
+    def parts_at(self, at: At) -> list[tuple[int, At]]:
+        return list(enumerate(self._each(at)))
 
     def merged(self, run: Run, upstreams: Sequence[Upstream], at: At) -> Iterator[Pair]:
         each = self._each(at)

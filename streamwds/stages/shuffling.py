@@ -44,6 +44,10 @@ class Shuffle(Step[Any, Any]):
         initial = min(self.size, 64) if self.initial is None else min(self.initial, self.size)
         return min(self.size, initial << min(block, 60))
 
+    def words(self, upstream: Upstream, at: At) -> list[str]:
+        block, given, _, start = self.recall(at)
+        return [*upstream.words(start), f"shuffle block {block}{f' ({given} given)' if given else ''}"]
+
     def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
         block, given, expected, start = self.recall(at)
         pairs = upstream(start)
