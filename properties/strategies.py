@@ -309,9 +309,9 @@ def _paths(*, whole: bool) -> st.SearchStrategy[list[str]]:
 
 
 def sources(
-    *, whole: bool = False, kinds: Iterable[str] = ("number", "sample", "url", "url")
+    *, whole: bool = False, kinds: Iterable[str] = ("number", "sample", "url", "url"), several: bool = True
 ) -> st.SearchStrategy[tuple[Any, str]]:
-    """What stands at the left of a pipe, and the kind of its items."""
+    """What stands at the left of a pipe, and the kind of its items; with `several`, at times several streams as one."""
     paths = _paths(whole=whole)
     found: dict[str, st.SearchStrategy[Any]] = {
         "number": _numbers,
@@ -319,7 +319,9 @@ def sources(
         "url": paths | paths.filter(bool).map(lambda urls: wds.urls(urls)),
     }
     return st.sampled_from(list(kinds)).flatmap(
-        lambda kind: _mostly(_to(kind, found[kind]), _several(kind, found[kind]), times=5)
+        lambda kind: (
+            _mostly(_to(kind, found[kind]), _several(kind, found[kind]), times=5) if several else _to(kind, found[kind])
+        )
     )
 
 
