@@ -13,8 +13,10 @@ import attrs
 from streamwds import draws
 from streamwds.context import Context
 from streamwds.errors import CompositionError, EmptyStreamWarning, MissingFieldError
+from streamwds.position import digest
 from streamwds.shards.urls import shard_name
 from streamwds.stage import Same, Stage, maker, ready
+from streamwds.stages import replay
 from streamwds.steps import At, Pair, Run, Step, Upstream, option
 
 if TYPE_CHECKING:
@@ -36,19 +38,23 @@ __all__ = [
 
 
 class _OfAll(Step[str, str]):
-    """A step that reads all URLs first, and so is not told where it is in them: only how many it gave."""
+    """A step that reads all URLs before it gives the first, and so remembers how many it gave, not where they were."""
 
     takes: ClassVar[str | None] = "str"
     yields: ClassVar[str | None] = "str"
-    memory: ClassVar[Mapping[str, Any]] = {"given": 0}
+    memory: ClassVar[Mapping[str, Any]] = {"given": 0, "mark": None}
 
-    def all_of(self, upstream: Upstream) -> list[Any]:
+    def all_of(self, upstream: Upstream, expected: str | None) -> tuple[list[Any], str]:
+        """All URLs, and a mark of their names; an error if they are not those of which a position has the mark."""
         if upstream.endless:
             raise CompositionError(
                 f"{self.name} reads all URLs before it gives the first, and those before it never end: "
                 f"put {self.name} before what repeats them"
             )
-        return [item for item, _ in upstream(None)]
+        found = [item for item, _ in upstream(None)]
+        mark = digest([shard_name(str(item)) for item in found])
+        replay.check(expected, mark, f"{self.name}: the list of URLs", ())
+        return found, mark
 
 
 @attrs.frozen(repr=False, slots=False)
@@ -59,7 +65,7 @@ class ShuffleShards(_OfAll):
     behind it gives each of them other shards in each epoch, and no shard to two. seed: None draws one when the stage is
     built.
 
-    Remembers how many it gave.
+    Remembers how many it gave, and a mark of all their names (to notice when other URLs come).
 
     >>> urls("a-{0..4}.tar") | shuffle_shards | list
     ['a-3.tar', 'a-1.tar', 'a-4.tar', 'a-2.tar', 'a-0.tar']
@@ -70,11 +76,11 @@ class ShuffleShards(_OfAll):
     seed: int = option(0, check=draws.check_seed, convert=draws.fresh_seed)
 
     def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
-        given, _ = self.recall(at)
-        found = self.all_of(upstream)
+        given, expected, _ = self.recall(at)
+        found, mark = self.all_of(upstream, expected)
         order = draws.permutation(draws.stage_key(run.context, self.name, self.seed, 0, per_worker=False), len(found))
         for given in range(given, len(found)):  # noqa: B020
-            yield found[order[given]], (given + 1, None)
+            yield found[order[given]], (given + 1, mark, None)
 
 
 shuffle_shards = ready(ShuffleShards)
@@ -82,7 +88,7 @@ shuffle_shards = ready(ShuffleShards)
 
 @attrs.frozen(repr=False, slots=False)
 class Resampled(_OfAll):
-    """Remembers how many draws it made."""
+    """Remembers how many it gave, and a mark of the names of all URLs (to notice when others come)."""
 
     name: ClassVar[str] = "resampled"
     splits: ClassVar[frozenset[str]] = frozenset({"node", "worker"})
@@ -92,8 +98,8 @@ class Resampled(_OfAll):
         return True
 
     def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
-        given, _ = self.recall(at)
-        found = self.all_of(upstream)
+        given, expected, _ = self.recall(at)
+        found, mark = self.all_of(upstream, expected)
         if not found:
             run.tell(f"{self.name}: there is no URL to draw, so the stream ends", EmptyStreamWarning)
             return
@@ -101,7 +107,7 @@ class Resampled(_OfAll):
         while True:
             drawn = found[int(units[given] * len(found))]
             given += 1
-            yield drawn, (given, None)
+            yield drawn, (given, mark, None)
 
 
 @maker

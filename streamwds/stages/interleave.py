@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, ClassVar, TypeVar
 
 import attrs
 
 from streamwds.errors import CompositionError, PositionError
 from streamwds.stage import Stage, maker
+from streamwds.stages import replay
 from streamwds.steps import At, Items, Pair, Run, Step, Upstream, check_fit, option
 
 __all__ = ["Interleave", "interleave"]
@@ -29,8 +31,9 @@ def _inner(stage: object) -> None:
 
 @attrs.frozen(repr=False, slots=False)
 class Interleave(Step[Any, Any]):
-    """Remembers whose turn is next and, for each of the n, the position before its item and that within it; as its
-    upstream's position, that before the next item to be opened.
+    """Remembers whose turn is next and, for each of the n, the position before its item, a mark of that behind it (to
+    notice when upstream does not replay the same), and the position within it; as its upstream's position, that before
+    the next item to be opened.
     """
 
     name: ClassVar[str] = "interleave"
@@ -65,48 +68,46 @@ class Interleave(Step[Any, Any]):
 
     def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
         turn, slots, rest = self.recall(at)
-        slots = list(slots) if slots else [None] * self.n  # of each None, or (position before its item, that within it)
-        within: list[Iterator[Pair] | None] = [None] * self.n
+        slots = list(slots) or [None] * self.n  # of each None, or (position before its item, mark, position within it)
+        reading = [None if slot is None else self._reopened(run, upstream, slot) for slot in slots]
         items = upstream(rest)
-        idle = 0
-        while idle < self.n:  # (a slot stays idle once there is no item for it)
-            slot = slots[turn]
-            pairs = within[turn]
+        idle = 0  # (how many slots in a row had nothing to give: an empty one stays so when there are no more items)
+        while idle < self.n:
+            if reading[turn] is None and (opened := next(items, None)) is not None:
+                slots[turn], rest = (rest, replay.mark(opened[1:]), None), opened[1]
+                reading[turn] = self._within(run, upstream, opened[0], None)
+            pairs = reading[turn]
             if pairs is None:
-                if slot is None:
-                    pair = next(items, None)
-                    if pair is None:
-                        turn, idle = (turn + 1) % self.n, idle + 1
-                        continue
-                    slot, rest = (rest, None), pair[1]
-                else:
-                    pair = next(upstream(slot[0]), None)
-                    if pair is None:
-                        raise PositionError(f"{self.name}: an item that was open is not there any more")
-                pairs = within[turn] = attrs.evolve(self._of((pair[0],)), run=run, tracked=upstream.tracked)(slot[1])
-            found = next(pairs, None)
-            if found is None:
-                slots[turn] = within[turn] = None
-                continue
-            idle = 0
-            slots[turn] = (slot[0], found[1])
-            turn = (turn + 1) % self.n
-            yield found[0], (turn, tuple(slots), rest)
+                turn, idle = (turn + 1) % self.n, idle + 1
+            elif (found := next(pairs, None)) is None:
+                slots[turn] = reading[turn] = None
+            else:
+                slots[turn] = (*slots[turn][:2], found[1])
+                turn, idle = (turn + 1) % self.n, 0
+                yield found[0], (turn, tuple(slots), rest)
+
+    def _reopened(self, run: Run, upstream: Upstream, slot: Any) -> Iterator[Pair]:
+        """What is left of an item that was open; it is fetched when that is asked for."""
+        before, expected, at = slot
+        item, end = next(upstream(before), (None, None))
+        replay.check(expected, replay.mark((end,)), f"{self.name}: an item that was open", (item,))
+        yield from self._within(run, upstream, item, at)
+
+    def _within(self, run: Run, upstream: Upstream, item: Any, at: At) -> Iterator[Pair]:
+        return attrs.evolve(self._of((item,)), run=run, tracked=upstream.tracked)(at)
 
     def words(self, upstream: Upstream, at: At) -> list[str]:
         _, slots, rest = self.recall(at)
-        told: list[str] = []
-        for before, inner in filter(None, slots):
-            pair = next(upstream(before), None)
-            if pair is not None:
-                within = attrs.evolve(self._of((pair[0],)), run=upstream.run).words(inner)
-                told.append(" ".join(within))
-        return [*upstream.words(rest), f"{self.name} of {' + '.join(told) or 'nothing yet'}"]
+        opened: list[str] = []
+        for before, _, within in filter(None, slots):
+            for item, _ in islice(upstream(before), 1):
+                opened.append(" ".join(attrs.evolve(self._of((item,)), run=upstream.run).words(within)))
+        return [*upstream.words(rest), f"{self.name} of {' + '.join(opened) or 'nothing yet'}"]
 
     def recall(self, at: At) -> Any:
         turn, slots, _ = found = super().recall(at)
         right = isinstance(slots, (list, tuple)) and len(slots) in (0, self.n) and turn < self.n
-        if not right or not all(slot is None or (isinstance(slot, (list, tuple)) and len(slot) == 2) for slot in slots):
+        if not right or not all(slot is None or (isinstance(slot, (list, tuple)) and len(slot) == 3) for slot in slots):
             raise PositionError(f"{self.name}: {at!r:.80} is no position of this stage")
         return found
 
