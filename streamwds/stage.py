@@ -365,8 +365,8 @@ class Stage(Generic[A, B]):
     def _bind(self, stream: Stream[Any]) -> Stream[Any]:
         if stream.start is not None:
             raise CompositionError("at() belongs at the end of a pipeline: (stream | stage).at(position)")
-        kind = check_fit(stream.source.kind, _source_name(stream.source), stream.steps)
-        last = stream.steps[-1].name if stream.steps else _source_name(stream.source)
+        kind = check_fit(stream.source.kind, stream.source.name, stream.steps)
+        last = stream.steps[-1].name if stream.steps else stream.source.name
         check_fit(kind, last, self.steps)
         return attrs.evolve(stream, steps=(*stream.steps, *self.steps))
 
@@ -422,10 +422,6 @@ class Stage(Generic[A, B]):
 
     def __repr__(self) -> str:
         return " | ".join(map(repr, self.steps)) or "identity"
-
-
-def _source_name(source: Source) -> str:
-    return type(source).__name__.lower() if not isinstance(source, (Items, Once)) else "the source"
 
 
 class Same(Stage[Any, Any]):

@@ -421,6 +421,7 @@ class FunctionStep(Lifted[Any, Any]):
 class Source:
     """Where the items of a stream come from; its positions count the items given."""
 
+    name: ClassVar[str] = "the source"
     kind: str | None = None
     steps: ClassVar[tuple[()]] = ()
     splits: frozenset[str] = frozenset()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections import Counter
 from itertools import islice
@@ -161,11 +162,11 @@ def test_positions_of_other_parts_are_refused() -> None:
             other.at(position)
     head, _ = position
     for at in ([], [1], [0, [], [1]], ["0", [], [1, 2]], [0, 3, [1, 2]], 7):
-        with pytest.raises(PositionError, match="mix: .* is no position of 2 streams"):
+        with pytest.raises(PositionError, match=r"mix: .* is no position of 2 streams"):
             list(whole().at([head, at]))
     _, position = next(chain([range(2), range(3)]).tracked())
     for at in ([2, None], [0], 3, ["0", None]):
-        with pytest.raises(PositionError, match="chain: .* is no position"):
+        with pytest.raises(PositionError, match=r"chain: .* is no position"):
             list(chain([range(2), range(3)]).at([position[0], at]))
 
 
@@ -180,7 +181,7 @@ def test_a_part_that_keeps_items_back_can_not_be_resumed() -> None:
         [[1, 2], [3]] | interleave(unbatched | backwards, 2),
     ):
         _, position = next(stream.tracked())
-        with pytest.raises(PositionError, match="backwards keeps items back"):
+        with pytest.raises(PositionError, match=r"(backwards|interleave) keeps items back"):
             stream.at(position)
 
 
@@ -268,7 +269,5 @@ def test_a_checkpoint_is_small(shards: str) -> None:
     parts = [urls([shards] * 10) | inner for _ in range(3)]
     stream = mix(parts, weights=[1, 2, 3]) | batched(4) | repeat()
     positions = [position for _, position in islice(stream.tracked(), 300)]
-    import json
-
     assert max(len(json.dumps(position)) for position in positions) < 2000
     assert list(islice(resampled()([shards]), 2)) == [shards] * 2

@@ -83,6 +83,7 @@ def _patterns(given: Iterable[Any]) -> tuple[str, ...]:
 class Urls(Source):
     """The URLs of some patterns, expanded once, when they are given."""
 
+    name: ClassVar[str] = "urls"
     kind = "str"
     bound: ClassVar[bool] = True
     patterns: tuple[str, ...] = attrs.field(converter=_patterns)

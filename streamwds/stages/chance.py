@@ -17,7 +17,7 @@ from streamwds.position import digest
 from streamwds.shards.urls import shard_name
 from streamwds.stage import Same, Stage, maker, ready
 from streamwds.stages import replay
-from streamwds.steps import At, Pair, Run, Step, Upstream, option
+from streamwds.steps import At, Pair, Reopening, Run, Step, Upstream, option
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -37,7 +37,7 @@ __all__ = [
 # ---- shards
 
 
-class _OfAll(Step[str, str]):
+class _OfAll(Reopening[str, str]):
     """A step that reads all URLs before it gives the first, and so remembers how many it gave, not where they were."""
 
     takes: ClassVar[str | None] = "str"

@@ -52,7 +52,6 @@ def _parts(name: str, streams: Any) -> tuple[Stream[Any], ...]:
 class _Several(Source):
     """A source of several streams. `merged` says in what order their items come."""
 
-    name: ClassVar[str]
     bound: ClassVar[bool] = True
     streams: tuple[Stream[Any], ...]
 
