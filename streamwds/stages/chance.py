@@ -186,4 +186,5 @@ def key_of(sample: Any) -> str:
     what = f"this is {sample!r:.80}"
     if isinstance(sample, Mapping):
         what = "this has none" if key is None else f"this has {key!r:.80} (a batch? Put it before batched)"
-    raise MissingFieldError.about(sample, f"what is drawn for a sample depends on its key, a str, and {what}")
+    field = "__key__" if isinstance(sample, Mapping) else None
+    raise MissingFieldError.about(sample, f"what is drawn for a sample depends on it, a str, and {what}", field=field)

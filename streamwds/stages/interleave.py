@@ -101,7 +101,10 @@ class Interleave(Step[Any, Any]):
         opened: list[str] = []
         for before, _, within in filter(None, slots):
             for item, _ in islice(upstream(before), 1):
-                opened.append(" ".join(attrs.evolve(self._of((item,)), run=upstream.run).words(within)))
+                words = attrs.evolve(self._of((item,)), run=upstream.run).words(within)
+                if words[0].startswith("shard "):  # (of which this one is the first: say which it is of all)
+                    words = [*upstream.shard_words(before)[:1], *words[1:]]
+                opened.append(" ".join(words))
         return [*upstream.words(rest), f"{self.name} of {' + '.join(opened) or 'nothing yet'}"]
 
     def recall(self, at: At) -> Any:
