@@ -32,14 +32,20 @@ from streamwds.handlers import (
 )
 from streamwds.position import Position
 from streamwds.shards.opening import Shard, open_shards
-from streamwds.shards.splitting import everywhere, split_by_node, split_by_worker
+from streamwds.shards.splitting import everywhere, split_by_node, split_by_worker, split_samples
 from streamwds.shards.urls import urls
 from streamwds.stage import Batch, Sample, Stage, Stream, identity, stage
 from streamwds.stages.batching import batched, collate, unbatched
-from streamwds.stages.counting import take
+from streamwds.stages.chance import resampled, rsample, shuffle_shards
+from streamwds.stages.counting import skip, slice, take
 from streamwds.stages.decoding import decode
+from streamwds.stages.distribution import equalize, fraction
+from streamwds.stages.epochs import repeat, with_epoch, with_length
 from streamwds.stages.fields import to_tuple
+from streamwds.stages.interleave import interleave
+from streamwds.stages.joining import join
 from streamwds.stages.mapping import map, select
+from streamwds.stages.mixing import chain, mix, round_robin, zip_
 from streamwds.stages.shuffling import shuffle
 from streamwds.stages.writing import Written, tee, write_to
 from streamwds.tar.access import ShardFile, ShardFiles
@@ -66,27 +72,41 @@ __all__ = [
     "Written",
     "batched",
     "by_table",
+    "chain",
     "collate",
     "decode",
     "decompress",
+    "equalize",
     "errors",
     "everywhere",
+    "fraction",
     "group_by_keys",
     "handle_extension",
     "identity",
     "ignore_and_continue",
     "ignore_and_stop",
+    "interleave",
     "iterators",
+    "join",
     "map",
+    "mix",
     "numpy_audio",
     "numpy_video",
     "open_shards",
+    "repeat",
     "reraise_exception",
+    "resampled",
+    "round_robin",
+    "rsample",
     "select",
     "shuffle",
+    "shuffle_shards",
+    "skip",
     "skip_at_most",
+    "slice",
     "split_by_node",
     "split_by_worker",
+    "split_samples",
     "stage",
     "take",
     "tar",
@@ -102,5 +122,8 @@ __all__ = [
     "urls",
     "warn_and_continue",
     "warn_and_stop",
+    "with_epoch",
+    "with_length",
     "write_to",
+    "zip_",
 ]
