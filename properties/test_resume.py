@@ -19,7 +19,7 @@ from properties.strategies import Outcome, Pipeline, outcome, pipelines, same_ou
 from streamwds import Stream
 from streamwds.errors import EmptyStreamWarning, FewShardsWarning, SkippedWarning
 from streamwds.stages.decoding import DecodeBatches
-from streamwds.steps import Once, Source, Step
+from streamwds.steps import Chain, Once, Source, Step
 from streamwds.testing import check_resume
 
 pytestmark = [
@@ -79,6 +79,7 @@ for _module in pkgutil.walk_packages(streamwds.__path__, "streamwds."):
 
 OUTSIDE = {
     Once: "an iterator runs once and has no positions",
+    Chain: "nobody writes it: lifted steps that follow each other become it when they run, and they are drawn",
     DecodeBatches: "nobody writes it: decode | batched become it when they run, and they are drawn",
 }
 """The steps and sources outside the law, and why."""

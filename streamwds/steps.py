@@ -20,7 +20,7 @@ import pickle
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from itertools import count, islice, repeat
+from itertools import count, islice, repeat, takewhile
 from operator import itemgetter
 from types import MethodType
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
@@ -130,12 +130,11 @@ class Upstream:
         return attrs.evolve(self, steps=self.steps[:-1])
 
     def _last(self) -> tuple[Step[Any, Any], Upstream]:
-        """The last step, or the last two where one does the work of both; and what comes before."""
-        *before, last = self.steps
-        joined = before[-1].joined(last) if before else None
-        if joined is None:
-            return last, self._before()
-        return joined, attrs.evolve(self, steps=self.steps[:-2])
+        """The last step, or several lifted ones as one; and what comes before."""
+        count = sum(1 for _ in takewhile(lambda step: step.chains, reversed(self.steps)))
+        if count < 2:
+            return self.steps[-1], self._before()
+        return Chain(self.steps[-count:]), attrs.evolve(self, steps=self.steps[:-count])
 
     @property
     def splits(self) -> frozenset[str]:
@@ -211,6 +210,7 @@ class Step(Generic[A, B]):
     splits: ClassVar[frozenset[str]] = frozenset()
     goes_on: ClassVar[bool] = False  # (from the last position of the epoch before, if it is given that)
     length: int | None = None  # (what `len` of a stream is that ends with this step)
+    chains: bool = False  # (may be run as one with other steps that may)
     buffers: bool = False  # (keeps items back that no position tells of: what comes after it can't be resumed)
     memory: ClassVar[Mapping[str, Any]] = {}
 
@@ -337,6 +337,8 @@ class Lifted(Step[A, B]):
     looks ahead, and yields at most once per input, or only when it is done with the input.
     """
 
+    chains = True
+
     def plain(self, run: Run, items: Iterator[Any]) -> Iterator[Any]:
         raise TypeError(f"{type(self).__name__} does not say what it does with its items")
 
@@ -350,6 +352,26 @@ class Lifted(Step[A, B]):
 
         for item in self.plain(run, pulled()):
             yield item, last
+
+
+@attrs.frozen(repr=False)
+class Chain(Lifted[Any, Any]):
+    """Lifted steps that follow each other, as one: positions are passed around them once, and not around each."""
+
+    name: ClassVar[str] = "chain of stages"
+    steps: tuple[Step[Any, Any], ...]
+
+    def plain(self, run: Run, items: Iterator[Any]) -> Iterator[Any]:
+        plan: list[Step[Any, Any]] = []
+        for step in self.steps:
+            joined = plan[-1].joined(step) if plan else None
+            if joined is None:
+                plan.append(step)
+            else:
+                plan[-1] = joined
+        for step in plan:
+            items = step.plain(run, items)
+        return items
 
 
 class Reopening(Step[A, B]):
@@ -381,6 +403,10 @@ class FunctionStep(Lifted[Any, Any]):
     @property
     def name(self) -> str:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.function.__name__
+
+    @property
+    def chains(self) -> bool:  # type: ignore[override]
+        return not self.buffers
 
     def with_options(self, options: Mapping[str, Any]) -> FunctionStep:
         """The step with these options; a TypeError if the function has no such parameter."""

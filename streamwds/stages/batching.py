@@ -49,6 +49,10 @@ def _column(values: list[Any]) -> Any:
 
 def _numbers(values: list[Any]) -> Any:
     """An array of numbers of one sort; a list where an array could not hold them as they are."""
+    if len(set(map(type, values))) == 1:
+        column = np.array(values)
+        if column.dtype.kind in "biuc" or type(values[0]) is float:
+            return column
     if all(isinstance(v, (bool, np.bool_)) for v in values):
         return np.array(values)
     if any(isinstance(v, (bool, np.bool_)) or not isinstance(v, (int, float, complex, np.number)) for v in values):

@@ -168,6 +168,10 @@ class Decode(Lifted[Sample, Sample]):
 
         return Memo(decoder, most=4096)
 
+    @property
+    def chains(self) -> bool:  # type: ignore[override]
+        return self.threads == 1
+
     def joined(self, following: Step[Any, Any]) -> Step[Any, Any] | None:
         if self.threads == 1 and isinstance(following, Batched) and following.collate is collate:
             return DecodeBatches(self, following)

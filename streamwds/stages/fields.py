@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import itemgetter
 from typing import Any, ClassVar, cast
 
 import attrs
@@ -33,15 +34,27 @@ def to_tuple_items(
     """The named fields of each sample, as a tuple."""
     guard = Guard.of(handler)
     choices = _alternatives(fields)
+    pick = _picker(choices)
     for sample in samples:
         guard.seen += 1
         try:
-            values = tuple([sample[next(filter(sample.__contains__, names))] for names in choices])
-        except (StopIteration, AttributeError, TypeError):
+            values = pick(sample)
+        except (KeyError, StopIteration, AttributeError, TypeError):
             if guard(_missing(choices, sample)):
                 continue
             return
         yield values
+
+
+def _picker(choices: tuple[tuple[str, ...], ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """What gives the tuple of a sample, by the shortest way."""
+    if all(len(names) == 1 for names in choices):
+        first = [names[0] for names in choices]
+        if len(first) > 1:
+            return itemgetter(*first)
+        (only,) = first
+        return lambda sample: (sample[only],)
+    return lambda sample: tuple([sample[next(filter(sample.__contains__, names))] for names in choices])
 
 
 def _missing(choices: tuple[tuple[str, ...], ...], sample: Any) -> MissingFieldError:

@@ -57,28 +57,29 @@ class Shuffle(Step[Any, Any]):
         mark = replay.mark(ends)
         replay.check(expected, mark, f"shuffle: block {block}", items)
         while items:
+            count, end = len(items), ends[-1]
             following: list[Any] = []
             after: list[At] = []
             room = self.block_size(block + 1)
-            order = draws.permutation(
-                draws.stage_key(run.context, self.name, self.seed, block, per_worker=True), len(items)
-            )
-            for place in range(given, len(items)):
+            key = draws.stage_key(run.context, self.name, self.seed, block, per_worker=True)
+            for place in draws.permutation(key, count)[given:]:
+                given += 1
                 # the next block fills at the pace at which this one empties: never more than size + 1 items alive
-                _pull(room * (place + 1) // len(items) - len(following), pairs, following, after)
-                item, items[order[place]] = items[order[place]], None
-                if place + 1 < len(items):
-                    yield item, (block, place + 1, mark, start)
-                else:
-                    yield item, (block + 1, 0, None, ends[-1])
+                if due := room * given // count - len(following):
+                    _pull(due, pairs, following, after)
+                item, items[place] = items[place], None
+                yield item, ((block, given, mark, start) if given < count else (block + 1, 0, None, end))
                 del item
             _pull(room - len(following), pairs, following, after)
-            items, ends, start, given, block = following, after, ends[-1], 0, block + 1
+            items, ends, start, given, block = following, after, end, 0, block + 1
             mark = replay.mark(ends)
 
 
 def _pull(n: int, pairs: Iterator[Pair], items: list[Any], ends: list[At]) -> None:
-    """Pull n pairs more, if there are so many: items and the positions after them."""
+    """Pull n pairs more, if there are so many: items and the positions after them.
+
+    (Pairs are taken apart at once, for zip keeps the last that it gave, and so would keep an item alive.)
+    """
     for item, end in islice(pairs, n):
         items.append(item)
         ends.append(end)
