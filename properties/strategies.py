@@ -89,6 +89,14 @@ def numbered(item: wds.Sample, *, field: str) -> wds.Sample:
     return {**item, field: chance(item, 3)}
 
 
+def partner(n: int) -> wds.Sample:
+    return {"__key__": f"{n}", "__url__": "partners", "more": n}
+
+
+def jittered(item: wds.Sample, rng: np.random.Generator) -> wds.Sample:
+    return {**item, "drawn": int(rng.integers(1000))}
+
+
 class Scale:
     """A function with a state."""
 
@@ -243,6 +251,9 @@ def shard_specs(draw: st.DrawFn, *, whole: bool = False) -> ShardSpec:
     return attrs.evolve(spec, left=draw(st.integers(0, size)))
 
 
+Drawn: TypeAlias = st.SearchStrategy[tuple[Any, str]]  # (a stage or source, the kind of the items that come out)
+
+
 # ---- sources: (something that stands at the left of a pipe, the kind of its items)
 
 
@@ -287,9 +298,9 @@ _numbers: st.SearchStrategy[Any] = st.one_of(
 _missing = st.just(str(FOLDER / "missing.tar"))
 
 
-def _mostly(usual: st.SearchStrategy[Any], seldom: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """The seldom once in twelve times."""
-    return st.sampled_from(range(12)).flatmap(lambda n: seldom if n == 11 else usual)
+def _mostly(usual: st.SearchStrategy[Any], seldom: st.SearchStrategy[Any], times: int = 12) -> st.SearchStrategy[Any]:
+    """The seldom once in so many times."""
+    return st.sampled_from(range(times)).flatmap(lambda n: seldom if n == times - 1 else usual)
 
 
 def _paths(*, whole: bool) -> st.SearchStrategy[list[str]]:
@@ -298,16 +309,37 @@ def _paths(*, whole: bool) -> st.SearchStrategy[list[str]]:
 
 
 def sources(
-    *, whole: bool = False, kinds: Iterable[str] = ("number", "sample", "url", "url")
+    *, whole: bool = False, kinds: Iterable[str] = ("number", "sample", "url", "url"), several: bool = True
 ) -> st.SearchStrategy[tuple[Any, str]]:
-    """What stands at the left of a pipe, and the kind of its items."""
+    """What stands at the left of a pipe, and the kind of its items; with `several`, at times several streams as one."""
     paths = _paths(whole=whole)
     found: dict[str, st.SearchStrategy[Any]] = {
         "number": _numbers,
         "sample": samples() | samples(regular=True),
         "url": paths | paths.filter(bool).map(lambda urls: wds.urls(urls)),
     }
-    return st.sampled_from(list(kinds)).flatmap(lambda kind: _to(kind, found[kind]))
+    return st.sampled_from(list(kinds)).flatmap(
+        lambda kind: (
+            _mostly(_to(kind, found[kind]), _several(kind, found[kind]), times=5) if several else _to(kind, found[kind])
+        )
+    )
+
+
+def _several(kind: str, data: st.SearchStrategy[Any]) -> Drawn:
+    """Several streams as one."""
+    behind = st.deferred(lambda: _step_to(kind, kind))
+    parts = st.lists(data | st.builds(operator.or_, data, behind), min_size=1, max_size=3)
+    stops = st.sampled_from(["first", "last"])
+
+    def mixed(streams: list[Any], stop: Any, seed: int, weighed: bool) -> wds.Stream[Any]:
+        return wds.mix(streams, weights=[1, 2.5, 4][: len(streams)] if weighed else None, seed=seed, stop=stop)
+
+    return st.one_of(
+        _to(kind, st.builds(mixed, parts, stops, _seeds, st.booleans())),
+        _to(kind, st.builds(wds.round_robin, parts, stop=stops)),
+        _to(kind, st.builds(wds.chain, parts)),
+        _to("tuple", st.builds(wds.zip_, parts, stop=stops, fill=st.sampled_from([None, 7]))),
+    )
 
 
 # ---- stages
@@ -327,8 +359,6 @@ _sizes = st.sampled_from([1, 2, 2, 3, 4, 7])
 _seeds = st.integers(-2, 2)
 _eofs = st.sampled_from(["strict", "lenient"])
 
-Drawn: TypeAlias = st.SearchStrategy[tuple[wds.Stage[Any, Any], str]]
-
 
 def _batch_of(kind: str) -> str:
     return {"sample": "columns of sample", "tuple": "columns of tuple"}.get(
@@ -345,6 +375,31 @@ def _batching(kind: str) -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
     )
 
 
+_few = st.sampled_from(range(12))
+_counting: list[st.SearchStrategy[Any]] = [
+    st.builds(wds.skip, st.sampled_from(range(5))),
+    st.builds(wds.slice, _few, st.none() | _few, st.integers(1, 3)),
+    st.builds(wds.slice, _few),
+]
+_passes: list[st.SearchStrategy[Any]] = [
+    st.builds(wds.repeat, st.sampled_from([1, 2, 2, 3])),
+    st.builds(lambda n: wds.repeat() | wds.take(n), st.integers(0, 20)),
+    st.builds(lambda n: wds.repeat() | wds.with_epoch(n), st.integers(1, 20)),
+    st.builds(wds.with_epoch, st.integers(1, 20)),
+    st.builds(wds.with_length, st.integers(0, 20)),
+    st.builds(wds.equalize, st.integers(0, 20)),
+]
+_partners = (st.just(list(range(14))) | st.lists(st.sampled_from(range(14)), unique=True, min_size=1)).flatmap(
+    lambda found: st.sampled_from(
+        [
+            wds.identity([partner(n) for n in sorted(found)]),
+            sorted(found) | wds.map(partner),
+            [partner(n) for n in sorted(found)] | wds.shuffle(2),
+        ]
+    )
+)
+
+
 def sorted_by_name(items: list[Any]) -> list[Any]:
     return sorted(items, key=name_of)
 
@@ -357,7 +412,11 @@ def _after(kind: str) -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
     yield (kind, st.builds(wds.shuffle, _sizes, initial=st.none() | _sizes, seed=_seeds))
     yield (kind, st.builds(wds.select, st.sampled_from([wanted, functools.partial(wanted)]), handler=_handlers))
     yield (kind, st.builds(wds.map, st.sampled_from([same, sometimes_fails]), handler=_handlers))
-    yield (kind, st.sampled_from([wds.split_by_node, wds.split_by_worker, wds.everywhere]))
+    yield (kind, st.sampled_from([wds.split_by_node, wds.split_by_worker, wds.split_samples, wds.everywhere]))
+    yield (kind, st.one_of(_counting))
+    yield (kind, st.one_of(_passes))
+    yield (kind, st.builds(wds.rsample, st.sampled_from([0.3, 0.8, 1.0]), _seeds))
+    yield ("list of " + kind, st.builds(wds.interleave, st.just(wds.batched(2, collate=list)), _sizes))
     yield (kind, st.sampled_from([thinned, thinned(below=30)]))
     yield ("list of " + kind, st.just(in_runs))
     yield from _batching(kind)
@@ -372,10 +431,16 @@ def _after(kind: str) -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
         yield (kind, st.just(wds.map(functools.partial(numbered, field="n"))))
         fields = st.sampled_from([("__key__", "txt"), ("__key__", "cls;txt", "npy"), ("__key__",)])
         yield ("tuple", st.builds(lambda names, handler: wds.to_tuple(*names, handler=handler), fields, _handlers))
+        yield (kind, st.builds(wds.map, st.just(jittered), rng=st.just(True), seed=_seeds, handler=_handlers))
+        yield (kind, st.builds(wds.fraction, st.sampled_from([0.0, 0.2]), st.sampled_from([0.7, 1]), _seeds))
+        yield (kind, st.builds(wds.join, _partners, ahead=_sizes | st.just(20), handler=_handlers))
         yield ("number", st.just(wds.map(len)))
         yield ("field", st.just(wds.map(operator.itemgetter("__key__"))))
     elif kind == "url":
         yield ("sample", st.just(wds.tarsamples) | st.builds(wds.tarsamples, eof=_eofs, handler=_handlers))
+        yield ("sample", st.builds(wds.interleave, st.builds(wds.tarsamples, handler=_handlers), _sizes))
+        yield (kind, st.just(wds.shuffle_shards) | st.builds(wds.shuffle_shards, seed=_seeds))
+        yield (kind, st.builds(lambda seed, n: wds.resampled(seed) | wds.take(n), _seeds, st.integers(0, 9)))
         yield ("shard", st.just(wds.open_shards) | st.builds(wds.open_shards, handler=_handlers))
     elif kind == "shard":
         yield ("member", st.just(wds.tarfiles) | st.builds(wds.tarfiles, eof=_eofs, handler=_handlers))
@@ -385,6 +450,10 @@ def _after(kind: str) -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
         inner = kind.partition(" of ")[2]
         for _ in range(4):
             yield (inner, st.just(wds.unbatched) | st.builds(wds.unbatched, handler=_handlers))
+        yield (
+            inner,
+            st.builds(wds.interleave, st.sampled_from([wds.unbatched, wds.unbatched | wds.shuffle(3)]), _sizes),
+        )
 
 
 def _to(kind: str, made: st.SearchStrategy[Any]) -> Drawn:

@@ -19,7 +19,9 @@ from streamwds import Stage, identity
 from streamwds.errors import CompositionError
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore::streamwds.errors.SkippedWarning", "ignore::streamwds.errors.FewShardsWarning"
+    "ignore::streamwds.errors.SkippedWarning",
+    "ignore::streamwds.errors.FewShardsWarning",
+    "ignore::streamwds.errors.EmptyStreamWarning",
 )
 
 MODULES = {"functools": functools, "operator": operator, "properties": properties}

@@ -20,7 +20,9 @@ from streamwds import Stream, everywhere, shuffle
 ROOT = Path(__file__).parent.parent
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore::streamwds.errors.SkippedWarning", "ignore::streamwds.errors.FewShardsWarning"
+    "ignore::streamwds.errors.SkippedWarning",
+    "ignore::streamwds.errors.FewShardsWarning",
+    "ignore::streamwds.errors.EmptyStreamWarning",
 )
 
 

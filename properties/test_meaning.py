@@ -18,7 +18,9 @@ from streamwds import Stage, batched, identity, map, shuffle, take
 from streamwds.testing import same_items
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore::streamwds.errors.SkippedWarning", "ignore::streamwds.errors.FewShardsWarning"
+    "ignore::streamwds.errors.SkippedWarning",
+    "ignore::streamwds.errors.FewShardsWarning",
+    "ignore::streamwds.errors.EmptyStreamWarning",
 )
 
 

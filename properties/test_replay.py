@@ -47,6 +47,8 @@ mixing = st.one_of(
     row(lifted, batches),
     row(st.just(wds.select(wanted)), shuffles),
     row(shuffles, shuffles),
+    row(batches, st.builds(wds.interleave, unbatch, st.integers(1, 3))),
+    row(st.builds(wds.interleave, st.just(wds.shuffle(2)), st.integers(1, 3)), shuffles),
     row(batches, unbatch),
     row(batches, shuffles),
     row(shuffles, batches, unbatch),

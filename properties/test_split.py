@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 import streamwds as wds
 from properties.strategies import name_of, same, sources, wanted
 from streamwds import Stage, Stream
+from streamwds.errors import DistributionError
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore::streamwds.errors.SkippedWarning", "ignore::streamwds.errors.FewShardsWarning"
+    "ignore::streamwds.errors.SkippedWarning",
+    "ignore::streamwds.errors.FewShardsWarning",
+    "ignore::streamwds.errors.EmptyStreamWarning",
 )
 
 both = st.sampled_from([wds.split_by_node | wds.split_by_worker, wds.split_by_worker | wds.split_by_node])
@@ -56,7 +59,7 @@ def whole(found: Iterable[Counter[str]]) -> Counter[str]:
     return sum(found, Counter[str]())
 
 
-@given(sources(kinds=("url",)), both, of_urls, of_any, st.integers(1, 4), st.integers(1, 4))
+@given(sources(kinds=("url",), several=False), both, of_urls, of_any, st.integers(1, 4), st.integers(1, 4))
 def test_shards_are_read_once_by_all(
     source: tuple[Any, str], split: Any, read: Any, rest: Any, ranks: int, workers: int
 ) -> None:
@@ -78,6 +81,55 @@ def test_a_split_by_one_of_two_leaves_the_other_whole(n: int, several: int) -> N
         list((range(n) | wds.split_by_worker).within(worker=worker, workers=several)) for worker in range(several)
     ]
     assert by_node == by_worker == [list(range(n))[first::several] for first in range(several)]
+
+
+@given(sources(kinds=("url",), several=False), of_urls, of_any, st.integers(1, 4), st.integers(1, 4))
+def test_samples_are_read_once_by_all(source: tuple[Any, str], read: Any, rest: Any, ranks: int, workers: int) -> None:
+    stream = source[0] | read
+    assert whole(parts(stream | wds.split_samples | rest, ranks, workers)) == counted(stream | rest)
+
+
+@given(st.integers(0, 40), st.integers(1, 4), st.integers(1, 4))
+def test_samples_are_split_as_shards_are(n: int, ranks: int, workers: int) -> None:
+    shards = range(n) | wds.split_by_node | wds.split_by_worker
+    assert parts(range(n) | wds.split_samples, ranks, workers) == parts(shards, ranks, workers)
+
+
+@given(st.integers(1, 40), both, st.integers(1, 4), st.integers(1, 4), st.integers(0, 3), st.integers(-1, 1))
+def test_all_shuffle_the_shards_alike(n: int, split: Any, ranks: int, workers: int, epoch: int, seed: int) -> None:
+    shards = wds.urls(f"{{00..{n - 1:02}}}.tar")
+    order = shards | wds.shuffle_shards(seed=seed)
+    context = {"rank": ranks - 1, "world_size": ranks, "worker": workers - 1, "workers": workers}
+    alone = list(order.within(epoch=epoch))
+    assert sorted(alone) == list(shards)
+    assert list((order | wds.everywhere).within(epoch=epoch, **context)) == alone
+    assert whole(parts((order | split), ranks, workers)) == counted(shards)
+
+
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=3), both, of_any, st.integers(1, 3), st.integers(1, 3))
+def test_parts_that_are_split_make_a_whole_that_is(
+    lengths: list[int], split: Any, rest: Any, ranks: int, workers: int
+) -> None:
+    ranges = [range(100 * number, 100 * number + n) for number, n in enumerate(lengths)]
+    for together in (wds.mix, wds.round_robin, wds.chain):
+        several: Any = together
+        assert whole(parts(several([xs | split for xs in ranges]) | rest, ranks, workers)) == counted(
+            several(ranges) | rest
+        )
+
+
+@given(st.integers(0, 30), both, of_any, st.integers(1, 3), st.integers(1, 3), st.integers(0, 12))
+def test_equalize_gives_all_the_same_number(n: int, split: Any, rest: Any, ranks: int, workers: int, each: int) -> None:
+    stream = range(n) | split | rest
+    for rank, worker in product(range(ranks), range(workers)):
+        context = {"rank": rank, "world_size": ranks, "worker": worker, "workers": workers}
+        mine = list(stream.within(**context))
+        equal = (stream | wds.equalize(each)).within(**context)
+        if mine or not each:
+            assert list(equal) == [mine[place % len(mine)] for place in range(each)]
+        else:
+            with pytest.raises(DistributionError, match="split_samples"):
+                next(iter(equal))
 
 
 @given(st.integers(0, 20), st.integers(1, 3), st.integers(1, 3), st.data())

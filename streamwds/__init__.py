@@ -22,14 +22,20 @@ from streamwds.handlers import (
 )
 from streamwds.position import Position
 from streamwds.shards.opening import Shard, open_shards
-from streamwds.shards.splitting import everywhere, split_by_node, split_by_worker
+from streamwds.shards.splitting import everywhere, split_by_node, split_by_worker, split_samples
 from streamwds.shards.urls import urls
 from streamwds.stage import Batch, Sample, Stage, Stream, identity, stage
 from streamwds.stages.batching import batched, collate, unbatched
-from streamwds.stages.counting import take
+from streamwds.stages.chance import resampled, rsample, shuffle_shards
+from streamwds.stages.counting import skip, slice, take
 from streamwds.stages.decoding import decode
+from streamwds.stages.distribution import equalize, fraction
+from streamwds.stages.epochs import repeat, with_epoch, with_length
 from streamwds.stages.fields import to_tuple
+from streamwds.stages.interleave import interleave
+from streamwds.stages.joining import join
 from streamwds.stages.mapping import map, select
+from streamwds.stages.mixing import chain, mix, round_robin, zip_
 from streamwds.stages.shuffling import shuffle
 from streamwds.tar.members import Member, tarfiles
 from streamwds.tar.samples import group_by_keys, tarsamples
@@ -47,23 +53,37 @@ __all__ = [
     "StreamwdsError",
     "TarWriter",
     "batched",
+    "chain",
     "collate",
     "decode",
+    "equalize",
     "errors",
     "everywhere",
+    "fraction",
     "group_by_keys",
     "identity",
     "ignore_and_continue",
     "ignore_and_stop",
+    "interleave",
     "iterators",
+    "join",
     "map",
+    "mix",
     "open_shards",
+    "repeat",
     "reraise_exception",
+    "resampled",
+    "round_robin",
+    "rsample",
     "select",
     "shuffle",
+    "shuffle_shards",
+    "skip",
     "skip_at_most",
+    "slice",
     "split_by_node",
     "split_by_worker",
+    "split_samples",
     "stage",
     "take",
     "tarfiles",
@@ -75,4 +95,7 @@ __all__ = [
     "urls",
     "warn_and_continue",
     "warn_and_stop",
+    "with_epoch",
+    "with_length",
+    "zip_",
 ]

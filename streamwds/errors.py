@@ -15,10 +15,12 @@ __all__ = [
     "DistributionError",
     "DoubleBatchWarning",
     "DuplicateFieldError",
+    "EmptyStreamWarning",
     "EncodeError",
     "FewShardsWarning",
     "FunctionError",
     "HeaderError",
+    "JoinError",
     "MissingFieldError",
     "OpenError",
     "PositionError",
@@ -176,6 +178,10 @@ class CollateError(StreamwdsError, ValueError):
     """Samples that can't be put together into one batch."""
 
 
+class JoinError(StreamwdsError, ValueError):
+    """A sample of one of two joined streams that has no partner in the other, or one that does not fit to it."""
+
+
 # ---- warnings
 
 
@@ -185,6 +191,10 @@ class SkippedWarning(UserWarning):
 
 class FewShardsWarning(UserWarning):
     """There are fewer shards than workers or nodes, so some of them have nothing to do."""
+
+
+class EmptyStreamWarning(UserWarning):
+    """A stream that is to be read again and again has nothing to give, and so ends."""
 
 
 class DoubleBatchWarning(UserWarning):

@@ -18,8 +18,10 @@ from toolz import curry as _curry
 
 from streamwds.handlers import Handler, reraise_exception
 from streamwds.stages.batching import Unbatched, batched_items
-from streamwds.stages.counting import Take
+from streamwds.stages.chance import RSample
+from streamwds.stages.counting import Skip, Slice, Take
 from streamwds.stages.decoding import decode_items
+from streamwds.stages.distribution import fraction_items
 from streamwds.stages.fields import to_tuple_items
 from streamwds.stages.mapping import map_items, select_items
 from streamwds.stages.shuffling import Shuffle
@@ -30,10 +32,14 @@ from streamwds.tar.samples import GroupByKeys, TarSamples
 __all__ = [
     "batched",
     "decode",
+    "fraction",
     "group_by_keys",
     "map",
+    "rsample",
     "select",
     "shuffle",
+    "skip",
+    "slice",
     "take",
     "tarfiles",
     "tarsamples",
@@ -52,6 +58,7 @@ select = _curried(select_items)
 to_tuple = _curried(to_tuple_items)
 batched = _curried(batched_items)
 decode = _curried(decode_items)
+fraction = _curried(fraction_items)
 
 
 def _run(step: Step[Any, Any], items: Iterable[Any]) -> Iterator[Any]:
@@ -62,6 +69,24 @@ def _run(step: Step[Any, Any], items: Iterable[Any]) -> Iterator[Any]:
 def take(n: int, items: Iterable[Any]) -> Iterator[Any]:
     """The first n items."""
     return _run(Take(n), items)
+
+
+@_curried
+def skip(n: int, items: Iterable[Any]) -> Iterator[Any]:
+    """All but the first n items."""
+    return _run(Skip(n), items)
+
+
+@_curried
+def slice(start: int, stop: int | None, items: Iterable[Any], *, step: int = 1) -> Iterator[Any]:
+    """Items by their numbers, as in `range(start, stop, step)`."""
+    return _run(Slice(start, stop, step), items)
+
+
+@_curried
+def rsample(p: float, items: Iterable[Any], *, seed: int = 0) -> Iterator[Any]:
+    """Each item with probability p, always the same for the same seed."""
+    return _run(RSample(p, seed), items)
 
 
 @_curried

@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import attrs
 
 from streamwds.context import Context
 from streamwds.errors import PositionError
-from streamwds.steps import At, Source, Step
+from streamwds.steps import At, Run, Source, Step, Upstream
 
-__all__ = ["FORMAT", "Position", "check", "digest", "head", "split"]
+if TYPE_CHECKING:
+    from streamwds.stage import Stream
+
+__all__ = ["FORMAT", "Position", "check", "describe", "digest", "head", "split"]
 
 FORMAT = 1
 
@@ -69,13 +72,14 @@ def check(found: Mapping[str, Any], fixed: Mapping[str, int], source: Source, st
     differs: list[str] = []
     here = _pipeline(source, steps)
     if found["source"] != here["source"]:
-        differs.append("it comes from another source (other shards, another order of them, or another number)")
+        differs.append("it comes from another source (other shards, another order or number of them, or other streams)")
     if found["stages"] != here["stages"]:
         differs.append(_stages_differ(found["stages"], here["stages"]))
+    goes_on = any(step.goes_on for step in steps)
     differs += [
         f"it has {name} {found[name]}, and the stream has {name} {value}"
         for name, value in fixed.items()
-        if found[name] != value
+        if found[name] != value and not (name == "epoch" and goes_on and found[name] == value - 1)
     ]
     if differs:
         raise PositionError(
@@ -94,6 +98,31 @@ def check_reader(found: Mapping[str, Any], context: Context) -> None:
             f"this position is of the reader {theirs}, and here reads {ours}; "
             f"fix the reader with .within({theirs}), or give each its own position. (force=True goes on all the same)"
         )
+
+
+def describe(position: Position, stream: Stream[Any]) -> str:
+    """What a position of a stream means, in words: where it goes on, each stage in its turn.
+
+    For people to read, and apt to change. Shards, items, blocks and epochs are counted from 0; bytes are those of the
+    uncompressed shard. A position of another stream is a `PositionError`.
+
+    >>> import streamwds.position
+    >>> stream = range(100) | shuffle(10) | repeat(2)
+    >>> position = list(stream.tracked())[115][1]
+    >>> streamwds.position.describe(position, stream)
+    'item 10, shuffle block 1 (6 given), epoch 1'
+    """
+    found, at = split(position)
+    check(found, {}, stream.source, stream.steps)
+    context = Context(**{name: found[name] for name in attrs.fields_dict(Context)})
+    words = Upstream(stream.source, stream.steps, Run(context)).words(at)
+    if not any(word.startswith("epoch ") for word in words):
+        words.append(f"epoch {context.epoch}")
+    if context.world_size > 1:
+        words.append(f"rank {context.rank} of {context.world_size}")
+    if context.workers > 1:
+        words.append(f"worker {context.worker} of {context.workers}")
+    return ", ".join(words)
 
 
 def _stages_differ(theirs: Sequence[str], ours: Sequence[str]) -> str:

@@ -34,7 +34,7 @@ from streamwds import position as positions
 from streamwds.context import Context
 from streamwds.errors import CompositionError, DistributionError, PositionError
 from streamwds.position import Position
-from streamwds.steps import READY, FunctionStep, Items, Once, Run, Source, Step, check_fit, first
+from streamwds.steps import READY, FunctionStep, Items, Once, Run, Source, Step, Upstream, check_fit, first
 from streamwds.values import FrozenMapping
 
 if TYPE_CHECKING:
@@ -154,6 +154,8 @@ class Stream(Generic[B]):
     forced: bool = False
     skipped: Counter[str] = attrs.field(factory=Counter, init=False)
     """How many items handlers let this stream skip in this process, by class of error."""
+    told: set[str] = attrs.field(factory=set, init=False)
+    """What this stream has warned of in this process, and won't again."""
 
     # ---- as an iterable
 
@@ -161,10 +163,7 @@ class Stream(Generic[B]):
         run = self._run()
         if self.start is not None:
             return map(first, self._pairs(run))
-        items = self.source.plain(run)
-        for step in self.steps:
-            items = step.plain(run, items)
-        return items
+        return Upstream(self.source, self.steps, run).items()
 
     def tracked(self) -> Iterator[tuple[B, Position]]:
         """The items, each with the position from which the stream goes on after it (see `at`)."""
@@ -179,10 +178,9 @@ class Stream(Generic[B]):
         Seed and epoch are the position's, unless `within` fixed them. A position of another pipeline, source, seed,
         epoch or worker is refused by a `PositionError` that says what differs; with `force`, it is taken all the same.
         """
-        buffers = [step.name for step in self.steps if step.buffers]
-        if buffers:
+        if buffering := Upstream(self.source, self.steps).buffering:
             raise PositionError(
-                f"{buffers[0]} keeps items back (@stage(buffers=True)), so a position can't tell what comes after it; "
+                f"{buffering} keeps items back (@stage(buffers=True)), so a position can't tell what comes after it; "
                 "take positions of the stream before it, or start the epoch anew"
             )
         head, _ = positions.split(position)
@@ -205,7 +203,7 @@ class Stream(Generic[B]):
 
     def _run(self) -> Run:
         context = Context.current(**self.fixed)
-        splits = frozenset[str]().union(*(step.splits for step in self.steps))
+        splits = Upstream(self.source, self.steps).splits
         for here, whose, several, name in (
             ("node", "rank", context.world_size, "split_by_node"),
             ("worker", "worker", context.workers, "split_by_worker"),
@@ -217,13 +215,10 @@ class Stream(Generic[B]):
                 )
         if self.start is not None and not self.forced:
             positions.check_reader(positions.split(self.start)[0], context)
-        return Run(context, self.skipped)
+        return Run(context, self.skipped, self.told)
 
     def _pairs(self, run: Run) -> Iterator[tuple[Any, Any]]:
-        upstream = functools.partial(self.source.open, run)
-        for step in self.steps:
-            upstream = functools.partial(step.open, run, upstream)
-        return upstream(None if self.start is None else positions.split(self.start)[1])
+        return Upstream(self.source, self.steps, run)(None if self.start is None else positions.split(self.start)[1])
 
     # ---- as an operand
 
@@ -264,6 +259,16 @@ class Stream(Generic[B]):
 
     # ---- as a value
 
+    def __len__(self) -> int:
+        """What `with_length` says, if that is the last stage."""
+        length = self.steps[-1].length if self.steps else None
+        if length is None:
+            raise TypeError("a stream has no length until it is read; say it with … | with_length(n)")
+        return length
+
+    def __bool__(self) -> bool:
+        return True
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Stream):
             return NotImplemented
@@ -277,7 +282,7 @@ class Stream(Generic[B]):
 
     def __repr__(self) -> str:
         text = repr(self.source)
-        if self.steps or not text.startswith("urls("):
+        if self.steps or not self.source.bound:
             text += f" | {Stage(self.steps)!r}"
         if not self.fixed and self.start is None:
             return text
@@ -294,7 +299,8 @@ class Stream(Generic[B]):
         return self._key()
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        for name, value in zip(("source", "steps", "fixed", "start", "forced", "skipped"), (*state, Counter())):
+        names = ("source", "steps", "fixed", "start", "forced", "skipped", "told")
+        for name, value in zip(names, (*state, Counter(), set())):
             object.__setattr__(self, name, value)
 
 
@@ -361,8 +367,8 @@ class Stage(Generic[A, B]):
     def _bind(self, stream: Stream[Any]) -> Stream[Any]:
         if stream.start is not None:
             raise CompositionError("at() belongs at the end of a pipeline: (stream | stage).at(position)")
-        kind = check_fit(stream.source.kind, _source_name(stream.source), stream.steps)
-        last = stream.steps[-1].name if stream.steps else _source_name(stream.source)
+        kind = check_fit(stream.source.kind, stream.source.name, stream.steps)
+        last = stream.steps[-1].name if stream.steps else stream.source.name
         check_fit(kind, last, self.steps)
         return attrs.evolve(stream, steps=(*stream.steps, *self.steps))
 
@@ -418,10 +424,6 @@ class Stage(Generic[A, B]):
 
     def __repr__(self) -> str:
         return " | ".join(map(repr, self.steps)) or "identity"
-
-
-def _source_name(source: Source) -> str:
-    return type(source).__name__.lower() if not isinstance(source, (Items, Once)) else "the source"
 
 
 class Same(Stage[Any, Any]):

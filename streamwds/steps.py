@@ -2,7 +2,7 @@
 
 A stream is an iterator of `(item, position)`, where the position is that from which the stream goes on after the item.
 A step turns one such stream into another; it gets its upstream as a function from a position to the pairs after it, so
-that it can go on from anywhere:
+that it can go on from anywhere, and again from the start, in this run or in another one (`Upstream`):
 
     open(run, upstream, at) -> Iterator[(item, position after it)]
 
@@ -17,6 +17,7 @@ import importlib
 import inspect
 import os
 import pickle
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from itertools import count, islice, repeat
@@ -31,27 +32,119 @@ from streamwds.errors import CompositionError, PositionError, SourceError
 from streamwds.handlers import Guard, Handler
 from streamwds.values import FrozenMapping, code, fingerprint, freeze, function_key, function_name, importable, lookup
 
-__all__ = ["At", "FunctionStep", "Items", "Lifted", "Once", "Pair", "Run", "Source", "Step", "Upstream", "option"]
+__all__ = [
+    "At",
+    "FunctionStep",
+    "Items",
+    "Lifted",
+    "Once",
+    "Pair",
+    "Reopening",
+    "Run",
+    "Source",
+    "Step",
+    "Upstream",
+    "option",
+]
 
 A = TypeVar("A", contravariant=True)
 B = TypeVar("B", covariant=True)
 
 At: TypeAlias = Any  # a position without its envelope: None (the start), or what a step or source gave, through JSON
 Pair: TypeAlias = tuple[Any, At]
-Upstream: TypeAlias = Callable[[At], Iterator[Pair]]
 
 first = itemgetter(0)
 
 
 @attrs.frozen
 class Run:
-    """One iteration of a stream: its context, and the count of what it skips."""
+    """One iteration of a stream: its context, the count of what it skips, and what its stream was told already."""
 
     context: Context = attrs.field(factory=Context)
     tally: Counter[str] = attrs.field(factory=Counter, eq=False)
+    told: set[str] = attrs.field(factory=set, eq=False)
 
     def guard(self, handler: Handler) -> Guard:
         return Guard(handler, self.tally)
+
+    def tell(self, message: str, category: type[Warning]) -> None:
+        """Warn, but only once of the same."""
+        if message not in self.told:
+            self.told.add(message)
+            warnings.warn(message, category, stacklevel=3)
+
+    def in_epoch(self, epoch: int) -> Run:
+        """The same run, in another epoch."""
+        return attrs.evolve(self, context=attrs.evolve(self.context, epoch=epoch))
+
+
+@attrs.frozen
+class Upstream:
+    """What comes before a step: called with a position it gives the pairs after it; None is the start.
+
+    It may be called more than once, and `within` another run. Unless `tracked` it is read by the ways that know no
+    positions: then the start is all there is, and the positions that come are None.
+    """
+
+    source: Source
+    steps: tuple[Step[Any, Any], ...] = ()
+    run: Run = attrs.field(factory=Run)
+    tracked: bool = True
+
+    def __call__(self, at: At) -> Iterator[Pair]:
+        if not self.tracked:
+            return zip(self.items(), repeat(None))
+        if not self.steps:
+            return self.source.open(self.run, at)
+        return self.steps[-1].open(self.run, self._before(), at)
+
+    def items(self) -> Iterator[Any]:
+        """The items alone, from the start."""
+        if not self.steps:
+            return self.source.plain(self.run)
+        return self.steps[-1].untracked(self.run, self._before())
+
+    def within(self, run: Run) -> Upstream:
+        """The same, in another run."""
+        return attrs.evolve(self, run=run)
+
+    def words(self, at: At) -> list[str]:
+        """What a position means, in words."""
+        if not self.steps:
+            return self.source.words(self.run, at)
+        return self.steps[-1].words(self._before(), at)
+
+    def shard_words(self, at: At) -> list[str]:
+        """Those words, where what comes after the position is a shard: which one it is."""
+        pair = next(self(at), None)
+        if pair is None:
+            return ["behind the last shard"]
+        url = str(getattr(pair[0], "url", pair[0]))
+        name = os.path.basename(url.partition("?")[0] if "://" in url else url)
+        number = self.source.number(url)
+        return [f"shard {name}" if number is None else f"shard {number} {name}", *self.words(at)[1:]]
+
+    def _before(self) -> Upstream:
+        return attrs.evolve(self, steps=self.steps[:-1])
+
+    @property
+    def splits(self) -> frozenset[str]:
+        """Between whom the items are split: nodes, workers."""
+        return self.source.splits.union(*(step.splits for step in self.steps))
+
+    @property
+    def buffering(self) -> str | None:
+        """The name of a stage that keeps items back that no position tells of; None if there is none."""
+        return next((step.name for step in self.steps if step.buffers), self.source.buffering)
+
+    @property
+    def endless(self) -> bool:
+        """Whether it surely never ends."""
+        return functools.reduce(lambda before, step: step.endless(before), self.steps, self.source.endless)
+
+    def identity(self) -> Any:
+        """What of source and steps decides order and membership, as plain data."""
+        return [self.source.identity(), *(found for step in self.steps if (found := step.identity()) is not None)]
 
 
 # ---- options: the fields of a step
@@ -106,6 +199,8 @@ class Step(Generic[A, B]):
     same: ClassVar[bool] = False
     decides: ClassVar[bool] = True
     splits: ClassVar[frozenset[str]] = frozenset()
+    goes_on: ClassVar[bool] = False  # (from the last position of the epoch before, if it is given that)
+    length: int | None = None  # (what `len` of a stream is that ends with this step)
     buffers: bool = False  # (keeps items back that no position tells of: what comes after it can't be resumed)
     memory: ClassVar[Mapping[str, Any]] = {}
 
@@ -115,8 +210,11 @@ class Step(Generic[A, B]):
 
     def plain(self, run: Run, items: Iterator[Any]) -> Iterator[Any]:
         """The items alone, from the start: the same by law, and faster where a step knows a shorter way."""
-        pairs = zip(items, repeat(None))
-        return map(first, self.open(run, lambda at: pairs, None))
+        return map(first, self.open(run, Upstream(Once(items), run=run, tracked=False), None))
+
+    def untracked(self, run: Run, upstream: Upstream) -> Iterator[Any]:
+        """The items alone, of what comes before."""
+        return self.plain(run, upstream.items())
 
     def recall(self, at: At) -> Any:
         """What a position of this step remembers, and last the upstream's own position."""
@@ -133,6 +231,20 @@ class Step(Generic[A, B]):
     def flow(self, kind: str | None) -> str | None:
         """The name of the item type that comes out when `kind` goes in."""
         return kind if self.same else self.yields
+
+    def words(self, upstream: Upstream, at: At) -> list[str]:
+        """What a position of this step means: words for what it remembers, behind those of its upstream's."""
+        if not self.memory:
+            return upstream.words(at)
+        *remembered, inner = self.recall(at)
+        if "offset" in self.memory:
+            return [*upstream.shard_words(inner), f"byte {remembered[0]}"]
+        numbers = [f"{value} {name}" for name, value in zip(self.memory, remembered) if isinstance(value, int)]
+        return [*upstream.words(inner), f"{self.name}: {', '.join(numbers)}"]
+
+    def endless(self, before: bool) -> bool:
+        """Whether the items surely never end, if those before never do."""
+        return before
 
     # ---- as a value
 
@@ -227,6 +339,13 @@ class Lifted(Step[A, B]):
             yield item, last
 
 
+class Reopening(Step[A, B]):
+    """A step that opens its upstream itself, more than once or in another run."""
+
+    def untracked(self, run: Run, upstream: Upstream) -> Iterator[Any]:
+        return map(first, self.open(run, attrs.evolve(upstream, tracked=False), None))
+
+
 # ---- a user's own generator
 
 
@@ -302,8 +421,13 @@ class FunctionStep(Lifted[Any, Any]):
 class Source:
     """Where the items of a stream come from; its positions count the items given."""
 
+    name: ClassVar[str] = "the source"
     kind: str | None = None
     steps: ClassVar[tuple[()]] = ()
+    splits: frozenset[str] = frozenset()
+    buffering: str | None = None
+    endless: bool = False
+    bound: ClassVar[bool] = False  # (its code gives a stream, and not only what may stand at the left of one)
 
     def items(self, start: int) -> Iterator[Any]:
         """The items from the start-th on."""
@@ -320,6 +444,14 @@ class Source:
         if type(start) is not int or start < 0:
             raise PositionError(f"{at!r} is no position in the source of this stream")
         return zip(self.items(start), count(start + 1))
+
+    def words(self, run: Run, at: At) -> list[str]:
+        """What a position of this source means, in words."""
+        return [f"item {0 if at is None else at}"]
+
+    def number(self, item: Any) -> int | None:
+        """Which of its items this is, counted from 0; None where that isn't known."""
+        return None
 
     def identity(self) -> Any:
         """What of this source decides order and membership, as plain data."""
@@ -348,6 +480,10 @@ class Items(Source):
         if start and isinstance(self.iterable, range):
             return iter(self.iterable[start:])
         return islice(self.iterable, start, None) if start else iter(self.iterable)
+
+    def number(self, item: Any) -> int | None:
+        listed = self.iterable
+        return listed.index(item) if isinstance(listed, (list, tuple)) and item in listed else None
 
     def identity(self) -> Any:
         length = len(self.iterable) if isinstance(self.iterable, Sized) else None

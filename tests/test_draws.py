@@ -11,7 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamwds import Context, draws, everywhere, shuffle
+from streamwds import (
+    Context,
+    Stream,
+    draws,
+    everywhere,
+    mix,
+    resampled,
+    rsample,
+    shuffle,
+    shuffle_shards,
+    take,
+    urls,
+)
+from streamwds.stages.chance import sample_generator
 
 Key = draws.Key
 
@@ -127,3 +140,97 @@ def test_a_seed_of_none_is_drawn_when_the_stage_is_built() -> None:
     assert list(range(100) | stage) == list(range(100) | stage) == list(range(100) | shuffle(100, seed=seed))
     assert len({repr(shuffle(100, seed=None)) for _ in range(20)}) > 1
     assert draws.fresh_seed(3) == 3
+
+
+# ---- numbers from 0 to 1, and generators
+
+
+def test_units_are_the_words_of_their_block() -> None:
+    context = Context(seed=5, epoch=2, rank=1, world_size=2, worker=3, workers=4)
+    units = draws.Units(context, "rsample", 7)
+    for counter in (0, 1, 255, 256, 1000, 3):
+        block, place = divmod(counter, 256)
+        word = next(islice(philox((5, "rsample", 7, 2, block, 1, 3)), place, None))
+        assert units[counter] == (word >> 11) / 2**53
+    assert [units[n] for n in (0, 1000)] == [0.2078769326144101, 0.8088418630626477]
+
+
+def test_a_unit_is_of_its_keys_hash() -> None:
+    key: Key = ("fraction", 0, "ü")
+    digest = blake2b(json.dumps(key).encode(), digest_size=16, person=b"streamwds").digest()
+    assert draws.unit(key) == (int.from_bytes(digest[:8], "little") >> 11) / 2**53 == 0.0984764801997986
+
+
+def test_a_generator_has_the_words_of_its_key() -> None:
+    key: Key = (0, "map", 0, 0, "a.tar", "1")
+    assert draws.generator(key).bit_generator.random_raw(9).tolist() == list(islice(philox(key), 9))
+    assert draws.generator(key).bit_generator.random_raw(1).tolist() == [15788100997116178873]
+
+
+SAMPLE = {"__key__": "1", "__url__": "https://example.org/x/a.tar?signature"}
+
+
+@pytest.mark.parametrize(
+    ("context", "seed", "key"),
+    [
+        (Context(), 0, (0, "map", 0, 0, "a.tar", "1")),
+        (Context(seed=1, epoch=2, rank=1, world_size=2, worker=1, workers=3), 3, (1, "map", 3, 2, "a.tar", "1")),
+    ],
+)
+def test_a_samples_generator_knows_the_sample_and_the_epoch(context: Context, seed: int, key: Key) -> None:
+    found = sample_generator(context, "map", seed, SAMPLE).bit_generator.random_raw(9)
+    assert found.tolist() == list(islice(philox(key), 9))
+
+
+def digits(stream: Stream[str] | Stream[int], **context: int) -> str:
+    return "".join(map(str, stream.within(**context)))
+
+
+URLS = urls("{0..9}") | everywhere
+LISTS = [[number] * 9 for number in range(3)]
+OTHERS = [{}, {"seed": 1}, {"epoch": 1}, {"rank": 1, "world_size": 2, "worker": 1, "workers": 2}]
+
+
+@pytest.mark.parametrize(
+    ("stream", "orders"),
+    [
+        (URLS | shuffle_shards, ["3765194208", "7140265938", "4219378605", "3765194208"]),
+        (URLS | shuffle_shards(seed=1), ["8173456209", "8635409721", "6784913520", "8173456209"]),
+        (URLS | resampled() | take(12), ["655568097047", "360277798174", "740664694468", "497988053758"]),
+        (URLS | resampled(1) | take(12), ["616335277421", "763485217653", "534509334034", "714091820801"]),
+        (range(10) | everywhere | rsample(0.3), ["03567", "02", "245", "39"]),
+        (range(10) | everywhere | rsample(0.3, 1), ["348", "136", "49", "27"]),
+        (
+            mix(LISTS) | everywhere,
+            [
+                "000122212122111002021020011",
+                "102120001111002201022202211",
+                "200001102121121221010221002",
+                "201121120002210210212101002",
+            ],
+        ),
+        (
+            mix(LISTS, weights=[1, 2, 3], seed=1) | everywhere,
+            [
+                "221002021220021122011110100",
+                "211121222212122101010000000",
+                "002012212002112212002011101",
+                "221212101000101220100201212",
+            ],
+        ),
+    ],
+    ids=lambda value: repr(value)[-30:],
+)
+def test_what_is_left_to_chance(stream: Stream[Any], orders: list[str]) -> None:
+    assert [digits(stream, **context) for context in OTHERS] == orders
+
+
+@pytest.mark.parametrize(
+    "make", [lambda seed: shuffle_shards(seed=seed), resampled, lambda seed: rsample(0.5, seed)], ids=str
+)
+def test_seeds_of_none_are_drawn_when_the_stage_is_built(make: Any) -> None:
+    seeds = {make(None).steps[0].seed for _ in range(20)}
+    assert len(seeds) > 1
+    assert all(repr(seed) in repr(make(seed)) for seed in seeds)
+    with pytest.raises(ValueError, match="a seed is an integer"):
+        make("1")

@@ -1,8 +1,7 @@
-"""Who reads which shards: split_by_node, split_by_worker, everywhere."""
+"""Who reads what: split_by_node and split_by_worker by shard, split_samples by sample, everywhere."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -13,7 +12,16 @@ from streamwds.errors import FewShardsWarning
 from streamwds.stage import Same
 from streamwds.steps import At, Pair, Run, Step, Upstream
 
-__all__ = ["Everywhere", "SplitByNode", "SplitByWorker", "everywhere", "split_by_node", "split_by_worker"]
+__all__ = [
+    "Everywhere",
+    "SplitByNode",
+    "SplitByWorker",
+    "SplitSamples",
+    "everywhere",
+    "split_by_node",
+    "split_by_worker",
+    "split_samples",
+]
 
 
 class _Split(Step[Any, Any]):
@@ -22,10 +30,19 @@ class _Split(Step[Any, Any]):
     ready: ClassVar[bool] = True
     same: ClassVar[bool] = True
     memory: ClassVar[Mapping[str, Any]] = {"passed": 0}
+    what: ClassVar[str] = "shards"
+    readers: ClassVar[str] = "workers"
+    advice: ClassVar[str] = (
+        "write more, smaller shards, use fewer {readers}, or split samples instead of shards "
+        "(… | tarsamples | split_samples)"
+    )
 
     def share(self, context: Context) -> tuple[int, int]:
         """This reader's number, and how many there are."""
         raise TypeError(f"{type(self).__name__} does not say between whom it splits")
+
+    def words(self, upstream: Upstream, at: At) -> list[str]:
+        return upstream.words(self.recall(at)[-1])
 
     def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
         passed, inner = self.recall(at)
@@ -34,13 +51,12 @@ class _Split(Step[Any, Any]):
             passed += 1
             if (passed - 1) % readers == mine:
                 yield item, (passed, inner)
-        if 0 < passed < readers and mine == 0 and (run.context.worker == 0):
-            who = "node" if "node" in self.splits else "worker"
-            warnings.warn(
-                f"{self.name}: {passed} shard{'s'[: passed > 1]} for {readers} {who}s, so {readers - passed} of them "
-                f"will have nothing to read; write more, smaller shards, or use fewer {who}s",
+        if 0 < passed < readers and mine == 0 and run.context.worker == 0:
+            what = self.what[: len(self.what) - (passed == 1)]
+            run.tell(
+                f"{self.name}: {passed} {what} for {readers} {self.readers}, so {readers - passed} of them "
+                f"will have nothing to read; {self.advice.format(readers=self.readers)}",
                 FewShardsWarning,
-                stacklevel=2,
             )
 
 
@@ -49,6 +65,7 @@ class SplitByNode(_Split):
     """Every world_size-th item, from number `rank` on. Remembers how many items went by."""
 
     name: ClassVar[str] = "split_by_node"
+    readers: ClassVar[str] = "nodes"
     splits: ClassVar[frozenset[str]] = frozenset({"node"})
 
     def share(self, context: Context) -> tuple[int, int]:
@@ -64,6 +81,19 @@ class SplitByWorker(_Split):
 
     def share(self, context: Context) -> tuple[int, int]:
         return context.worker, context.workers
+
+
+@attrs.frozen(repr=False, slots=False)
+class SplitSamples(_Split):
+    """Every n-th item, for n workers on all nodes together. Remembers how many items went by."""
+
+    name: ClassVar[str] = "split_samples"
+    splits: ClassVar[frozenset[str]] = frozenset({"node", "worker"})
+    what: ClassVar[str] = "samples"
+    advice: ClassVar[str] = "use fewer {readers}"
+
+    def share(self, context: Context) -> tuple[int, int]:
+        return context.rank + context.worker * context.world_size, context.world_size * context.workers
 
 
 @attrs.frozen(repr=False, slots=False)
@@ -94,6 +124,13 @@ split_by_worker: Same = Same((SplitByWorker(),))
 
 Put it behind `urls` (and `split_by_node`): it splits shards. The parts of all workers are the whole, each item once;
 fewer shards than workers is a warning.
+"""
+
+split_samples: Same = Same((SplitSamples(),))
+"""Each worker's own part of the samples, on all nodes: every n-th, where n workers read on all nodes together.
+
+Put it behind `tarsamples` where there are fewer shards than workers. Every worker reads all the shards and keeps its
+part, so splitting shards is quicker where there are enough. The parts of all workers are the whole, each sample once.
 """
 
 everywhere: Same = Same((Everywhere(),))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 from urllib.parse import urlsplit
 
 import attrs
@@ -16,7 +16,7 @@ from streamwds.stage import Stream
 from streamwds.steps import Source
 from streamwds.values import code
 
-__all__ = ["Urls", "expand", "urls"]
+__all__ = ["Urls", "expand", "shard_name", "urls"]
 
 Pattern: TypeAlias = "str | os.PathLike[str]"
 
@@ -38,6 +38,19 @@ def expand(pattern: str) -> list[str]:
             f"the braces of the URL pattern {pattern!r} don't match ({error}); write \\{{ for a plain brace"
         ) from error
     return [url for name in names for url in (_matching(name) if _is_glob(name) else [name])]
+
+
+def shard_name(url: str) -> str:
+    """The name of a shard, wherever it lies and however its URL is signed.
+
+    >>> shard_name("https://example.org/photos/train-000017.tar?signature=x"), shard_name("/data/train-000017.tar")
+    ('train-000017.tar', 'train-000017.tar')
+    """
+    return os.path.basename(_path(url))
+
+
+def _path(url: str) -> str:
+    return urlsplit(url).path if "://" in url else url
 
 
 def _is_glob(name: str) -> bool:
@@ -70,7 +83,9 @@ def _patterns(given: Iterable[Any]) -> tuple[str, ...]:
 class Urls(Source):
     """The URLs of some patterns, expanded once, when they are given."""
 
+    name: ClassVar[str] = "urls"
     kind = "str"
+    bound: ClassVar[bool] = True
     patterns: tuple[str, ...] = attrs.field(converter=_patterns)
     expanded: tuple[str, ...] = attrs.field(init=False)
 
@@ -83,9 +98,12 @@ class Urls(Source):
     def items(self, start: int) -> Iterator[str]:
         return iter(self.expanded[start:] if start else self.expanded)
 
+    def number(self, item: Any) -> int | None:
+        return self.expanded.index(item) if item in self.expanded else None
+
     def identity(self) -> Any:
         """The names, without what changes when a dataset moves or its URLs are signed anew: common folder, query."""
-        paths = [urlsplit(url).path if "://" in url else url for url in self.expanded]
+        paths = [_path(url) for url in self.expanded]
         folder = os.path.dirname(os.path.commonprefix([os.path.dirname(p) + "/" for p in paths]))  # noqa: RUF071
         return [path[len(folder) :] for path in paths]
 

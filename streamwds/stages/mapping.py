@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 import attrs
 
-from streamwds.errors import FunctionError
+from streamwds import draws
+from streamwds.errors import FunctionError, MissingFieldError
 from streamwds.handlers import Guard, Handler, reraise_exception
 from streamwds.stage import I, O, Same, Stage, maker
+from streamwds.stages.chance import sample_generator
 from streamwds.steps import Lifted, Run, option
 from streamwds.values import function_name
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
 
 __all__ = ["Map", "Select", "map", "map_items", "select", "select_items"]
 
@@ -42,6 +48,30 @@ def map_items(f: Callable[[Any], Any], items: Iterable[Any], *, handler: Handler
         yield result
 
 
+def _map_by_chance(
+    f: Callable[[Any, Generator], Any],
+    generator_of: Callable[[Any], Generator],
+    items: Iterator[Any],
+    guard: Guard,
+) -> Iterator[Any]:
+    """Apply a function to each item and the item's own random generator."""
+    for item in items:
+        guard.seen += 1
+        try:
+            generator = generator_of(item)
+        except MissingFieldError as error:
+            if guard(error):
+                continue
+            return
+        try:
+            result = f(item, generator)
+        except Exception as error:
+            if guard(_failed(error, "map", f, item)):
+                continue
+            return
+        yield result
+
+
 def select_items(
     predicate: Callable[[Any], object], items: Iterable[Any], *, handler: Handler = reraise_exception
 ) -> Iterator[Any]:
@@ -62,11 +92,16 @@ def select_items(
 @attrs.frozen(repr=False, slots=False)
 class Map(Lifted[Any, Any]):
     name: ClassVar[str] = "map"
-    f: Callable[[Any], Any] = option(check=_callable)
+    f: Callable[..., Any] = option(check=_callable)
+    rng: bool = option(False)
+    seed: int = option(0, check=draws.check_seed)
     handler: Handler = option(reraise_exception, decides=False)
 
     def plain(self, run: Run, items: Iterator[Any]) -> Iterator[Any]:
-        return map_items(self.f, items, handler=run.guard(self.handler))
+        guard = run.guard(self.handler)
+        if self.rng:
+            return _map_by_chance(self.f, partial(sample_generator, run.context, self.name, self.seed), items, guard)
+        return map_items(self.f, items, handler=guard)
 
 
 @attrs.frozen(repr=False, slots=False)
@@ -80,16 +115,38 @@ class Select(Lifted[Any, Any]):
         return select_items(self.predicate, items, handler=run.guard(self.handler))
 
 
+@overload
+def map(f: Callable[[I], O], *, handler: Handler = reraise_exception) -> Stage[I, O]: ...
+@overload
+def map(
+    f: Callable[[I, Generator], O], *, rng: Literal[True], seed: int | None = 0, handler: Handler = reraise_exception
+) -> Stage[I, O]: ...
 @maker
-def map(f: Callable[[I], O], *, handler: Handler = reraise_exception) -> Stage[I, O]:
+def map(
+    f: Callable[..., Any], *, rng: bool = False, seed: int | None = 0, handler: Handler = reraise_exception
+) -> Stage[Any, Any]:
     """Apply a function to each item.
 
-    An error in `f` becomes a `FunctionError` that names the sample, chained to its cause, and goes to the handler.
+    f: called with the item; with `rng=True`, with the item and a `numpy.random.Generator`.
+    rng: give each sample a generator of its own, for augmentation. What it draws depends on (Context.seed, seed, epoch,
+        the shard's name in `__url__`, `__key__`) alone: it is the same for the same sample in the same epoch, whatever
+        the number of workers, and however the stream was resumed. Two such stages in one pipeline want different
+        seeds, and a stage behind `repeat` draws the same in each pass. For samples only, before they are batched: an
+        item without a `__key__` is a `MissingFieldError`.
+    seed: None draws one when the stage is built.
+    handler: gets a `FunctionError`, which names the sample and is chained to its cause, when `f` raises.
+
+    The generator's raw words are the same always and everywhere; what its methods make of them is up to numpy, which
+    keeps it from release to release unless it has to mend it (NEP 19).
 
     >>> range(3) | map(float) | list
     [0.0, 1.0, 2.0]
+    >>> def jitter(sample: Sample, rng: np.random.Generator) -> Sample:
+    ...     return {**sample, "x": sample["x"] + int(rng.integers(10))}
+    >>> [{"__key__": "a", "x": 100}, {"__key__": "b", "x": 200}] | map(jitter, rng=True) | list
+    [{'__key__': 'a', 'x': 100}, {'__key__': 'b', 'x': 201}]
     """
-    return Stage((Map(f, handler),))
+    return Stage((Map(f, rng, draws.fresh_seed(seed), handler),))
 
 
 @maker

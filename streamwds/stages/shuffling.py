@@ -26,11 +26,6 @@ def _initial(n: object) -> None:
         _size(n)
 
 
-def _seed(seed: object) -> None:
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise ValueError(f"a seed is an integer, or None to have one drawn, not {seed!r}")
-
-
 @attrs.frozen(repr=False, slots=False)
 class Shuffle(Step[Any, Any]):
     """Remembers the number of the block it gives out, how many of it were given, a mark of the positions of its items
@@ -42,12 +37,16 @@ class Shuffle(Step[Any, Any]):
     memory: ClassVar[Mapping[str, Any]] = {"block": 0, "given": 0, "mark": None}
     size: int = option(check=_size)
     initial: int | None = option(None, check=_initial)
-    seed: int = option(0, check=_seed)
+    seed: int = option(0, check=draws.check_seed)
 
     def block_size(self, block: int) -> int:
         """Blocks grow from `initial` to `size`, twice as large each."""
         initial = min(self.size, 64) if self.initial is None else min(self.initial, self.size)
         return min(self.size, initial << min(block, 60))
+
+    def words(self, upstream: Upstream, at: At) -> list[str]:
+        block, given, _, start = self.recall(at)
+        return [*upstream.words(start), f"shuffle block {block}{f' ({given} given)' if given else ''}"]
 
     def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
         block, given, expected, start = self.recall(at)
