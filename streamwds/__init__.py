@@ -21,8 +21,10 @@ from streamwds.handlers import (
     warn_and_stop,
 )
 from streamwds.position import Position
+from streamwds.shards.cache import ShardCache, cache_shards, guess_shard, shard_uuid
 from streamwds.shards.opening import Shard, open_shards
 from streamwds.shards.splitting import everywhere, split_by_node, split_by_worker, split_samples
+from streamwds.shards.storing import CacheStream
 from streamwds.shards.urls import urls
 from streamwds.stage import Batch, Sample, Stage, Stream, identity, stage
 from streamwds.stages.batching import batched, collate, unbatched
@@ -43,16 +45,19 @@ from streamwds.tar.writer import TarWriter
 
 __all__ = [
     "Batch",
+    "CacheStream",
     "Context",
     "Member",
     "Position",
     "Sample",
     "Shard",
+    "ShardCache",
     "Stage",
     "Stream",
     "StreamwdsError",
     "TarWriter",
     "batched",
+    "cache_shards",
     "chain",
     "collate",
     "decode",
@@ -61,6 +66,7 @@ __all__ = [
     "everywhere",
     "fraction",
     "group_by_keys",
+    "guess_shard",
     "identity",
     "ignore_and_continue",
     "ignore_and_stop",
@@ -76,6 +82,7 @@ __all__ = [
     "round_robin",
     "rsample",
     "select",
+    "shard_uuid",
     "shuffle",
     "shuffle_shards",
     "skip",

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 __all__ = [
+    "CacheError",
+    "CacheWarning",
     "CollateError",
     "CompositionError",
     "DecodeError",
@@ -154,6 +156,10 @@ class WriteError(StreamwdsError, ValueError):
 # ---- while samples are worked on
 
 
+class CacheError(StreamwdsError, ValueError):
+    """A database that is no cache of this pipeline's samples."""
+
+
 class DecodeError(StreamwdsError):
     """A field whose bytes can't be decoded."""
 
@@ -183,6 +189,10 @@ class JoinError(StreamwdsError, ValueError):
 
 
 # ---- warnings
+
+
+class CacheWarning(UserWarning):
+    """Something can't be kept in a cache, so it comes from its source."""
 
 
 class SkippedWarning(UserWarning):
