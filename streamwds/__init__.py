@@ -7,7 +7,7 @@ README.md is the way in; ARCHITECTURE.md tells which room is for what.
 
 from __future__ import annotations
 
-from streamwds import errors, iterators
+from streamwds import errors, iterators, tar
 from streamwds.codecs import tenbin
 from streamwds.context import Context
 from streamwds.ends import to_torch
@@ -39,6 +39,7 @@ from streamwds.stages.joining import join
 from streamwds.stages.mapping import map, select
 from streamwds.stages.mixing import chain, mix, round_robin, zip_
 from streamwds.stages.shuffling import shuffle
+from streamwds.tar.access import ShardFile, ShardFiles
 from streamwds.tar.members import Member, tarfiles
 from streamwds.tar.samples import group_by_keys, tarsamples
 from streamwds.tar.writer import TarWriter
@@ -52,6 +53,8 @@ __all__ = [
     "Sample",
     "Shard",
     "ShardCache",
+    "ShardFile",
+    "ShardFiles",
     "Stage",
     "Stream",
     "StreamwdsError",
@@ -93,6 +96,7 @@ __all__ = [
     "split_samples",
     "stage",
     "take",
+    "tar",
     "tarfiles",
     "tarsamples",
     "tenbin",

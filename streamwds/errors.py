@@ -13,6 +13,7 @@ __all__ = [
     "CacheWarning",
     "CollateError",
     "CompositionError",
+    "DamagedIndexWarning",
     "DecodeError",
     "DistributionError",
     "DoubleBatchWarning",
@@ -27,6 +28,7 @@ __all__ = [
     "OpenError",
     "PositionError",
     "ReplayError",
+    "SampleKeyError",
     "SkippedWarning",
     "SourceError",
     "StreamwdsError",
@@ -149,6 +151,10 @@ class DuplicateFieldError(TarError):
     """Two members of one sample that have the same field name."""
 
 
+class SampleKeyError(StreamwdsError, KeyError):
+    """A key under which a shard has no sample, or more than one."""
+
+
 class WriteError(StreamwdsError, ValueError):
     """A sample that can't be written so that it would be read back the same."""
 
@@ -209,3 +215,7 @@ class EmptyStreamWarning(UserWarning):
 
 class DoubleBatchWarning(UserWarning):
     """A DataLoader batches a stream that is batched already."""
+
+
+class DamagedIndexWarning(UserWarning):
+    """The index beside a shard is damaged, so the shard was indexed anew."""

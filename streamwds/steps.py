@@ -138,6 +138,11 @@ class Upstream:
         return next((step.name for step in self.steps if step.buffers), self.source.buffering)
 
     @property
+    def varying(self) -> str | None:
+        """The name of a stage that makes each epoch another; None if all epochs are alike."""
+        return next((step.name for step in self.steps if step.varies), self.source.varying)
+
+    @property
     def endless(self) -> bool:
         """Whether it surely never ends."""
         return functools.reduce(lambda before, step: step.endless(before), self.steps, self.source.endless)
@@ -202,6 +207,7 @@ class Step(Generic[A, B]):
     goes_on: ClassVar[bool] = False  # (from the last position of the epoch before, if it is given that)
     length: int | None = None  # (what `len` of a stream is that ends with this step)
     buffers: bool = False  # (keeps items back that no position tells of: what comes after it can't be resumed)
+    varies: bool = False  # (gives other items in each epoch, or in another order, or with other positions)
     memory: ClassVar[Mapping[str, Any]] = {}
 
     def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
@@ -426,6 +432,7 @@ class Source:
     steps: ClassVar[tuple[()]] = ()
     splits: frozenset[str] = frozenset()
     buffering: str | None = None
+    varying: str | None = None
     endless: bool = False
     bound: ClassVar[bool] = False  # (its code gives a stream, and not only what may stand at the left of one)
 

@@ -55,9 +55,9 @@ def by_folder(name: str) -> tuple[str, str] | None:
 def test_wanted_fields(tmp_path: Path) -> None:
     path = photos(tmp_path / "a.tar")
     whole = list(urls(path) | tarsamples)
-    for suffixes in ({"cls"}, ["cls", "seg.png"], ("jpg",), "cls", frozenset({"none"}), set()):
-        wanted = {suffixes} if isinstance(suffixes, str) else suffixes
-        kept = [{k: v for k, v in sample.items() if k[:2] == "__" or k in wanted} for sample in whole]
+    several: list[Any] = [{"cls"}, ["cls", "seg.png"], ("jpg",), frozenset({"none"}), set()]
+    for suffixes in several:
+        kept = [{k: v for k, v in sample.items() if k[:2] == "__" or k in suffixes} for sample in whole]
         stream = urls(path) | tarsamples(suffixes=suffixes)
         assert list(stream) == kept
         assert check_resume(stream) == 30
@@ -195,6 +195,7 @@ def test_functions_that_give_something_else(options: Any, message: str, tmp_path
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
+        ({"suffixes": "cls"}, TypeError, r"such as \{'cls'\}, not a str"),
         ({"suffixes": {".cls"}}, ValueError, r"names of fields, as in .*, not '\.cls'"),
         ({"suffixes": {"cls", 3}}, ValueError, "not 3"),
         ({"suffixes": [""]}, ValueError, "not ''"),

@@ -71,8 +71,12 @@ _SIGNATURE = re.compile(
 )
 
 
-def _what(url: str) -> str:
-    """What a URL names, wherever it is named from and however it is signed."""
+def location(url: str) -> str:
+    """What a URL names, wherever it is named from and however it is signed.
+
+    >>> location("https://example.com/a.tar?X-Amz-Date=1&part=2")
+    'https://example.com/a.tar&part=2'
+    """
     try:
         return os.path.abspath(local_path(url))
     except OpenError:
@@ -190,7 +194,7 @@ class ShardCache:
         if not isinstance(cast("Any", name), str) or not name:
             raise OpenError(f"cache_name={function_name(self.cache_name)} gave {name!r}, which is no name", url=url)
         if self.cache_name is guess_shard:
-            name = f"{name}.{_short(_what(url))}"
+            name = f"{name}.{_short(location(url))}"
         return os.path.join(self.cache_dir, _file_name(name) + WHOLE)
 
     def _found(self, place: str, *, stored: bool) -> io.FileIO | Store | None:

@@ -86,6 +86,10 @@ class _Several(Source):
         return next(filter(None, (upstream.buffering for upstream in self.upstreams)), None)
 
     @property
+    def varying(self) -> str | None:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
+        return next(filter(None, (upstream.varying for upstream in self.upstreams)), None)
+
+    @property
     def endless(self) -> bool:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
         those = any if getattr(self, "stop", "last") == "last" else all
         return those(upstream.endless for upstream in self.upstreams)
@@ -169,6 +173,7 @@ class Mix(_Several):
     """Remembers how many draws it made, which streams have ended, and the position of each."""
 
     name: ClassVar[str] = "mix"
+    varying = "mix"
     streams: tuple[Stream[Any], ...]
     weights: tuple[float, ...] | None = attrs.field(default=None, converter=freeze, validator=_weights)
     seed: int = attrs.field(

@@ -38,8 +38,8 @@ class Member:
 
 def walk(
     source: ShardBytes, *, lenient: bool = False, needless: Callable[[str], bool] | None = None
-) -> Iterator[tuple[str, bytes, int, int]]:
-    """Each regular member: (name, data, offset of its first header, offset behind it).
+) -> Iterator[tuple[str, Any, int, int]]:
+    """Each regular member: (name, data as `source.data` gives it, offset of its first header, offset behind it).
 
     The data of a member whose name is `needless` is passed over, and comes as b"".
 
@@ -78,7 +78,7 @@ def walk(
             if needless is not None and found.regular and needless(text(found.name)):
                 data, there = b"", source.pass_over(padded(found.size))
             else:
-                data = source.read(padded(found.size))
+                data = source.data(padded(found.size))
                 there = len(data)
             if there < padded(found.size):
                 missing = f"{min(there, found.size)} of {found.size} bytes are there"

@@ -37,7 +37,9 @@ def chosen_suffixes(value: Iterable[str] | None) -> frozenset[str] | None:
     """The option `suffixes` in its one form: the names of the wanted fields; None: all."""
     if value is None:
         return None
-    fields: frozenset[Any] = frozenset([value] if isinstance(value, str) else value)
+    if isinstance(value, str):
+        raise TypeError(f"suffixes is a collection of names of fields, such as {{{value!r}}}, not a str")
+    fields: frozenset[Any] = frozenset(value)
     for field in fields:
         if not isinstance(field, str) or not field or field != field.strip(" ."):
             raise ValueError(f'suffixes are names of fields, as in suffixes={{"cls", "seg.png"}}, not {field!r}')

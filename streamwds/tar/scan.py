@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from streamwds.tar.buffers import Buffer
 
-__all__ = ["Headers", "fold", "headers"]
+__all__ = ["Headers", "fold", "headers", "varying_bits"]
 
 Words = NDArray[np.uint64]
 Blocks = NDArray[np.int64]
@@ -115,13 +115,17 @@ def headers(buffer: Buffer, end: int, bare: Blocks | None = None) -> Headers | N
         at = _chain(at, after)
         if len(at) == n:
             return None
+    vary = varying_bits(buffer, words)
+    return None if vary is None else Headers(at, size, after, words, vary)
+
+
+def varying_bits(buffer: Buffer, words: Words) -> Words | None:
+    """The bits that are not the same in all of these headers, (64,) uint64; None if one is odd, or does not verify."""
     ones, zeros = fold(np.bitwise_or, words), fold(np.bitwise_and, words)
     vary = ones ^ zeros
     if bool((vary & _MASK).any()) or not bool(((words[0] & _MASK) == _WANT).all()):
         return None
-    if not _checksums_hold(buffer, words, vary.nonzero()[0]):
-        return None
-    return Headers(at, size, after, words, vary)
+    return vary if _checksums_hold(buffer, words, vary.nonzero()[0]) else None
 
 
 def _sizes(words: Words) -> Blocks:

@@ -16,7 +16,7 @@ from streamwds.shards.opening import Shard
 from streamwds.tar.compression import Library, MissingExtraError, recognised
 from streamwds.tar.headers import BLOCK, checksum_holds
 
-__all__ = ["OpenShard", "ShardBytes", "shard_bytes"]
+__all__ = ["OpenShard", "ShardBytes", "is_compressed", "shard_bytes"]
 
 BUFFER = 1 << 18
 PIECE = 1 << 24  # at most so much memory is taken on a header's word alone
@@ -38,12 +38,26 @@ class ShardBytes:
         """The next bytes: as many as asked for, or fewer at the end of the shard."""
         raise TypeError(f"{type(self).__name__} does not say how it reads")
 
+    def data(self, size: int) -> Any:
+        """The data of a member. (Who doesn't need it passes over it, and gives something as long.)"""
+        return self.read(size)
+
     def pass_over(self, size: int) -> int:
         """Read and forget; how many bytes there were."""
         passed = 0
         while passed < size and (data := self.read(min(size - passed, BUFFER))):
             passed += len(data)
         return passed
+
+    def _failed(self, error: Exception, at: int) -> TarError:
+        if isinstance(error, MemoryError):
+            hint = "a file in it is too large; tarsamples(suffixes={…}) reads only the fields that you name"
+            return TarError(f"there is not enough memory to read it: {hint}", url=self.url, offset=at)
+        if isinstance(error, EOFError):
+            return TruncatedError(f"the compressed shard is cut: {error}", url=self.url, offset=at)
+        if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
+            return TarError(f"reading failed: {error}", url=self.url, offset=at)
+        return TarError(f"the compressed shard is damaged: {error}", url=self.url, offset=at)
 
 
 class OpenShard(ShardBytes):
@@ -114,16 +128,6 @@ class OpenShard(ShardBytes):
     def behind(self, front: bytes, at: int) -> ShardBytes:
         """The same shard behind some bytes that were read already, from offset `at` on."""
         return _Pushed(front, at, self)
-
-    def _failed(self, error: Exception, at: int) -> TarError:
-        if isinstance(error, MemoryError):
-            hint = "a file in it is too large; tarsamples(suffixes={…}) reads only the fields that you name"
-            return TarError(f"there is not enough memory to read it: {hint}", url=self.url, offset=at)
-        if isinstance(error, EOFError):
-            return TruncatedError(f"the compressed shard is cut: {error}", url=self.url, offset=at)
-        if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
-            return TarError(f"reading failed: {error}", url=self.url, offset=at)
-        return TarError(f"the compressed shard is damaged: {error}", url=self.url, offset=at)
 
     def seek(self, at: int) -> None:
         """Go to an offset of a `file`."""
@@ -223,6 +227,11 @@ def _start(raw: Any) -> bytes:
     while len(start) < BLOCK and (more := raw.read(BLOCK - len(start))):
         start += more
     return start
+
+
+def is_compressed(start: bytes, url: str) -> bool:
+    """Whether a shard whose first block this is must be unpacked to be read; an `OpenError` if that can't be done."""
+    return _library(start, url) is not None
 
 
 def _library(start: bytes, url: str) -> Library | None:
