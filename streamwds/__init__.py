@@ -28,6 +28,7 @@ from streamwds.shards.storing import CacheStream
 from streamwds.shards.urls import urls
 from streamwds.stage import Batch, Sample, Stage, Stream, identity, stage
 from streamwds.stages.batching import batched, collate, unbatched
+from streamwds.stages.caching import DBCache, cache_samples
 from streamwds.stages.chance import resampled, rsample, shuffle_shards
 from streamwds.stages.counting import skip, slice, take
 from streamwds.stages.decoding import decode
@@ -48,6 +49,7 @@ __all__ = [
     "Batch",
     "CacheStream",
     "Context",
+    "DBCache",
     "Member",
     "Position",
     "Sample",
@@ -60,6 +62,7 @@ __all__ = [
     "StreamwdsError",
     "TarWriter",
     "batched",
+    "cache_samples",
     "cache_shards",
     "chain",
     "collate",
