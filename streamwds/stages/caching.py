@@ -144,14 +144,11 @@ def _contents(upstream: Upstream) -> list[Any]:
 
     (More than what decides their order and number, which is what positions depend on.)
     """
-    steps = [
-        [
-            fingerprint(getattr(step, "function", step.name)),
-            {name: _content_of(value) for name, value in step.options().items() if name != "cache"},
-        ]
-        for step in upstream.steps
-        if step.decides or not step.same
-    ]
+    steps: list[Any] = []
+    for step in upstream.steps:
+        if step.decides or not step.same:
+            options = {name: _content_of(value) for name, value in step.options().items() if name != "cache"}
+            steps.append([fingerprint(getattr(step, "function", step.name)), options])
     return [_source_contents(upstream.source), *steps]
 
 
