@@ -15,7 +15,7 @@ import sqlite3
 import sys
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from hashlib import blake2b
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import attrs
 
@@ -33,7 +33,13 @@ from streamwds.values import fingerprint
 
 __all__ = ["CacheSamples", "DBCache", "cache_samples"]
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as DefaultTypeVar
+
+    T = DefaultTypeVar("T", default=Any)
+else:
+    T = TypeVar("T")
+S = TypeVar("S")
 
 APPLICATION, VERSION = 0x77647363, 1  # (which SQLite keeps in the database's header)
 ROWS, BYTES = 64, 4 << 20  # so many items, or so many bytes of them, are written at a time
@@ -48,7 +54,7 @@ CREATE TABLE readers (
     UNIQUE (rank, world_size, worker, workers)
 );
 CREATE TABLE samples (
-    reader INT, number INT, mark BLOB NOT NULL, at TEXT NOT NULL, key BLOB, data BLOB NOT NULL,
+    reader INT, number INT, mark BLOB NOT NULL, at BLOB NOT NULL, key BLOB, data BLOB NOT NULL,
     PRIMARY KEY (reader, number)
 );
 CREATE UNIQUE INDEX marks ON samples (reader, mark);
@@ -78,12 +84,13 @@ def _opened(dbname: str) -> Generator[sqlite3.Connection]:
 
 def _prepare(db: sqlite3.Connection, dbname: str) -> None:
     if _header(db) == (0, 0) and not db.execute("SELECT 1 FROM sqlite_master").fetchone():
+        db.execute("PRAGMA synchronous = OFF")  # (an empty database is no loss)
         db.execute("PRAGMA journal_mode = WAL")
         with _writing(db):
             if _header(db) == (0, 0):  # (still)
                 for statement in filter(str.strip, SCHEMA.split(";")):
                     db.execute(statement)
-    db.execute("PRAGMA synchronous = NORMAL")
+    db.execute("PRAGMA synchronous = NORMAL")  # (with a WAL: at worst the last commits are lost, and none is torn)
     if _header(db) != (APPLICATION, VERSION):
         raise CacheError("this database is no cache of samples that this release reads; remove it", url=dbname)
 
@@ -204,8 +211,9 @@ def _key(item: Any) -> bytes | None:
     return pack(key) if isinstance(key, str) else None  # (as bytes, for SQLite's text is UTF-8 and no other)
 
 
-def _mark(at: str) -> bytes:
-    return blake2b(at.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+def _mark(at: At) -> bytes:
+    """A short stand-in for a position, through JSON or not."""
+    return blake2b(json.dumps(at).encode(), digest_size=8).digest()
 
 
 class _Rows:
@@ -223,10 +231,10 @@ class _Rows:
         if at is None:
             return 0
         find = "SELECT number FROM samples WHERE reader = ? AND mark = ?"
-        found = self._db.execute(find, (self._reader, _mark(json.dumps(at)))).fetchone()
+        found = self._db.execute(find, (self._reader, _mark(at))).fetchone()
         return None if found is None else int(found[0]) + 1
 
-    def read(self, number: int) -> list[tuple[bytes, str]]:
+    def read(self, number: int) -> list[tuple[bytes, bytes]]:
         """Some items from a number on, with the positions behind them."""
         find = "SELECT data, at FROM samples WHERE reader = ? AND number >= ? ORDER BY number LIMIT ?"
         return self._db.execute(find, (self._reader, number, READ)).fetchall()
@@ -238,8 +246,8 @@ class _Rows:
 
     def add(self, number: int, item: Any, behind: At) -> None:
         """Keep an item; written with others, or by `write`."""
-        at, data = json.dumps(behind), _packed(item)
-        self._waiting.append((self._reader, number, _mark(at), at, _key(item), data))
+        data = _packed(item)
+        self._waiting.append((self._reader, number, _mark(behind), pack(behind), _key(item), data))
         self._bytes += len(data)
         if len(self._waiting) >= ROWS or self._bytes >= BYTES:
             self.write()
@@ -292,8 +300,8 @@ class CacheSamples(Reopening[Any, Any]):
                 yield from source(at)
                 return
             while found := rows.read(number):
-                for data, text in found:
-                    at = json.loads(text)
+                for data, behind in found:
+                    at = unpack(behind)
                     number += 1
                     yield _unpacked(data), at
             if rows.complete() != number:
@@ -385,7 +393,7 @@ class DBCache(Generic[T]):
         self.verbose = verbose
         self._passes = 0
 
-    def __call__(self, source: Iterable[T]) -> DBCache[T]:
+    def __call__(self, source: Iterable[S]) -> DBCache[S]:
         """The same cache, of this source."""
         return DBCache(self.dbname, self.size, source, self.shuffle, self.verbose)
 
