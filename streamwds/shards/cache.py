@@ -19,6 +19,7 @@ import time
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from hashlib import blake2b
+from itertools import repeat
 from typing import Any, BinaryIO, ClassVar, TypeAlias, cast
 from urllib.parse import quote
 
@@ -29,7 +30,7 @@ from streamwds.shards.locks import lock, opened, unlock_and_close, unread
 from streamwds.shards.opening import Opener, Shard, local_path, open_url, shard_of
 from streamwds.shards.storing import PARTIAL, Store, Storing, reason, say, warn
 from streamwds.stage import Stage, maker
-from streamwds.steps import Lifted, Run, option
+from streamwds.steps import Lifted, Pair, Run, first, option
 from streamwds.tar.members import check_whole
 from streamwds.values import code, function_name
 
@@ -158,6 +159,14 @@ class ShardCache:
         """The same shard, opened here if it lies here, and else stored as it is read."""
         return Shard(shard.url, CachedOpener(self, shard.opener, tell))
 
+    def kept(self, pairs: Iterator[Pair], tell: Tell = warn) -> Iterator[Pair]:
+        """The pairs of shards, or of what names them, and positions, with the shards opened here."""
+        self.tidy()
+        for item, at in pairs:
+            with contextlib.suppress(OpenError):  # (what names no shard is left to who reads it)
+                item = self.shard(shard_of(item), tell)
+            yield item, at
+
     def open(self, url: str, offset: int = 0, opener: Opener = open_url, tell: Tell = warn) -> BinaryIO:
         """A shard's bytes from an offset on. Only if it isn't here, its source is opened, by the opener.
 
@@ -168,13 +177,13 @@ class ShardCache:
         try:
             found = self._found(place, stored=not offset)
         except OSError as error:
-            told = f"the cache {self.cache_dir} can't be used, so shards are read from their sources: {reason(error)}"
+            told = f"{self.cache_dir} can't be used, so shards are read from their sources: {reason(error)}"
             tell(told, CacheWarning)
         if isinstance(found, io.FileIO):
-            say(self.verbose, f"{url}: found at {place}")
+            say(self.verbose, f"found {place}")
             found.seek(offset)
             return cast("BinaryIO", found)
-        say(self.verbose, f"{url}: read from its source")
+        say(self.verbose, f"read from the source, for it is not there: {place}")
         if found is None:
             return opener(url, offset)
         try:
@@ -265,7 +274,7 @@ class ShardCache:
                 return False
             for path in evicted:
                 os.unlink(path)
-                say(self.verbose, f"{path}: evicted")
+                say(self.verbose, f"evicted {path}")
         return True
 
     def publish(self, store: Store, url: str) -> None:
@@ -306,11 +315,16 @@ class CachedOpener:
     """Opens a shard from a cache, and what isn't there as another opener does."""
 
     cache: ShardCache
-    opener: Opener = attrs.field(default=open_url, repr=function_name)
+    opener: Opener = attrs.field(default=open_url, repr=code)
     tell: Tell = attrs.field(default=warn, eq=False, repr=False)
 
     def __call__(self, url: str, offset: int = 0) -> BinaryIO:
         return self.cache.open(url, offset, self.opener, self.tell)
+
+    def jumps(self, url: str) -> bool:
+        """Whether opening this URL at an offset costs no more than at its start, as far as the opener knows."""
+        jumps: Callable[[str], bool] | None = getattr(self.opener, "jumps", None)
+        return jumps is not None and jumps(url)
 
 
 # ---- the stage
@@ -336,10 +350,7 @@ class CacheShards(Lifted[Shard, Shard]):
         return ShardCache(self.cache_dir, self.cache_size, self.cache_name, self.verbose, wait=self.wait)
 
     def plain(self, run: Run, items: Iterator[Any]) -> Iterator[Shard]:
-        cache = self.cache()
-        cache.tidy()
-        for item in items:
-            yield cache.shard(shard_of(item), run.tell)
+        return map(first, self.cache().kept(zip(items, repeat(None)), run.tell))
 
 
 @maker

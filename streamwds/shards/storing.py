@@ -86,10 +86,10 @@ class Store:
             self.size += written
             data = data[written:]
 
-    def finish(self) -> None:
+    def finish(self, url: str) -> None:
         """All bytes have come: an error if that can't be."""
         if self.length is not None and self.size != self.length:
-            raise TruncatedError(f"it ended after {self.size} of {self.length} bytes")
+            raise TruncatedError(f"it has {self.length} bytes, and {self.size} came", url=url)
         os.ftruncate(self.fd, self.size)
 
     def publish(self) -> None:
@@ -115,7 +115,7 @@ class Storing(io.RawIOBase):
 
     def __init__(
         self,
-        name: str,
+        url: str,
         stream: BinaryIO,
         store: Store | None,
         cache: ShardCache | None = None,
@@ -123,7 +123,7 @@ class Storing(io.RawIOBase):
         *,
         verbose: bool = False,
     ) -> None:
-        self._name = name
+        self._url = url
         self._stream: Any = stream
         self._store = store
         self._cache = cache
@@ -137,7 +137,11 @@ class Storing(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int | None:
-        got: int | None = self._stream.readinto(buffer)
+        try:
+            got: int | None = self._stream.readinto(buffer)
+        except BaseException:
+            self._drop()
+            raise
         if (store := self._store) is not None:
             if got:
                 self._write(store, memoryview(buffer).cast("B")[:got])
@@ -165,7 +169,7 @@ class Storing(io.RawIOBase):
         except OSError as error:
             self._failed(error)
             return False
-        say(self._verbose, f"{self._name}: there is no room to keep it")
+        say(self._verbose, f"there is no room for {store.place}")
         self._drop()
         return False
 
@@ -174,24 +178,24 @@ class Storing(io.RawIOBase):
             self._drop()
             return
         try:
-            store.finish()
+            store.finish(self._url)
             if self._cache is None:
                 store.publish()
             else:
-                self._cache.publish(store, self._name)
+                self._cache.publish(store, self._url)
         except (OSError, StreamwdsError) as error:
             self._failed(error)
             return
         self._store = None
-        say(self._verbose, f"{self._name}: kept as {store.place}")
+        say(self._verbose, f"kept {store.place}")
 
     def _failed(self, error: Exception) -> None:
         """Store no more of it, and say why."""
         self._drop()
         if isinstance(error, StreamwdsError):
-            self._tell(f"{self._name} is read, but not kept in the cache: {error.message}", CacheWarning)
+            self._tell(f"what is no whole archive is not kept: {error}", CacheWarning)
         else:
-            where = self._name if self._cache is None else f"the cache {self._cache.cache_dir}"
+            where = self._url if self._cache is None else self._cache.cache_dir
             self._tell(f"{where} can't be written, so what is read is not kept: {reason(error)}", CacheWarning)
 
     def _drop(self) -> None:

@@ -310,6 +310,7 @@ class CacheSamples(Reopening[Any, Any]):
     def _kept(self, run: Run, rows: _Rows, number: int, pairs: Iterator[Pair]) -> Iterator[Pair]:
         """The pairs, which begin with the item of this number, kept as they go by."""
         gap = False
+        ended: int | None = None
 
         def failed(error: Exception) -> None:
             nonlocal gap
@@ -326,9 +327,6 @@ class CacheSamples(Reopening[Any, Any]):
                 number += 1
                 yield item, at
             ended = number if number <= self.size else None
-        except BaseException:
-            ended = None
-            raise
         finally:
             if not gap:
                 try:

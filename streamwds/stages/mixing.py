@@ -173,7 +173,6 @@ class Mix(_Several):
     """Remembers how many draws it made, which streams have ended, and the position of each."""
 
     name: ClassVar[str] = "mix"
-    varying = "mix"
     streams: tuple[Stream[Any], ...]
     weights: tuple[float, ...] | None = attrs.field(default=None, converter=freeze, validator=_weights)
     seed: int = attrs.field(
@@ -182,6 +181,10 @@ class Mix(_Several):
         validator=lambda source, attribute, seed: draws.check_seed(seed),
     )
     stop: Stop = attrs.field(default="last", validator=_stop)
+
+    @property
+    def varying(self) -> str | None:  # type: ignore[override]
+        return self.name
 
     def merged(self, run: Run, upstreams: Sequence[Upstream], at: At) -> Iterator[Pair]:
         drawn, ended, each = self._turns(at)

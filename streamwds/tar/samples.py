@@ -160,12 +160,11 @@ class TarSamples(Step[str, Sample]):
             self.lower,
             chosen_suffixes(self.suffixes),
         )
-        cache = cache_of(self.cache)
-        if cache is not None:
-            cache.tidy()
+        if (cache := cache_of(self.cache)) is not None:
+            shards = cache.kept(shards, run.tell)
         for item, after in shards:
             try:
-                shard = shard_of(item) if cache is None else cache.shard(shard_of(item), run.tell)
+                shard = shard_of(item)
                 with shard_bytes(shard, offset) as source:
                     yield from sample_stretches(source, naming, guard, lenient=lenient, tracked=tracked, start=start)
             except StreamwdsError as error:
