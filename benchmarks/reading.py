@@ -16,13 +16,13 @@ import webdataset
 from benchmarks.frame import Contender, Row, installed, seconds_of
 from streamwds import TarWriter, tarsamples, urls
 
-__all__ = ["rows"]
+__all__ = ["SMALL", "rows", "small", "write"]
 
 SMALL, IRREGULAR, PAX, PHOTOS = 20_000, 20_000, 10_000, 4_000
 PHOTO = 46_000  # bytes
 
 
-def _small(count: int = SMALL) -> Iterator[dict[str, Any]]:
+def small(count: int = SMALL) -> Iterator[dict[str, Any]]:
     """A text of 100 bytes and a label."""
     return ({"__key__": f"{n:06d}", "txt": b"x" * 100, "cls": b"%d" % (n % 10)} for n in range(count))
 
@@ -30,7 +30,7 @@ def _small(count: int = SMALL) -> Iterator[dict[str, Any]]:
 def _irregular() -> Iterator[dict[str, Any]]:
     """The same, but a tenth of the fields is missing."""
     random = Random(0)
-    for sample in _small(IRREGULAR):
+    for sample in small(IRREGULAR):
         yield {name: value for name, value in sample.items() if name[0] == "_" or random.random() < 0.9} | {
             "id": b"there is always one"
         }
@@ -46,7 +46,7 @@ def _photos(count: int = PHOTOS) -> Iterator[dict[str, Any]]:
         yield {"__key__": f"{n:06d}", "jpg": noise[start : start + size], "cls": b"7", "json": b'{"n": %06d}' % n}
 
 
-def _write(path: Path, samples: Iterable[Mapping[str, Any]]) -> str:
+def write(path: Path, samples: Iterable[Mapping[str, Any]]) -> str:
     with TarWriter(path, encoder=False) as writer:
         for sample in samples:
             writer.write(sample)
@@ -56,7 +56,7 @@ def _write(path: Path, samples: Iterable[Mapping[str, Any]]) -> str:
 def _write_pax(path: Path) -> str:
     """A pax header before every member, as tars of files with fractions of seconds have."""
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
-        for sample in _small(PAX):
+        for sample in small(PAX):
             for field in ("cls", "txt"):
                 info = tarfile.TarInfo(f"{sample['__key__']}.{field}")
                 info.size = len(sample[field])
@@ -99,7 +99,7 @@ def _litdata(folder: Path) -> Callable[[], Iterable[object]]:
     from litdata.streaming.writer import BinaryWriter
 
     writer = BinaryWriter(str(folder), chunk_bytes="64MB")
-    for n, sample in enumerate(_small()):
+    for n, sample in enumerate(small()):
         writer[n] = sample
     writer.done()
     writer.merge()
@@ -127,30 +127,30 @@ print(status("VmHWM:") - before)
 
 def rows(folder: Path) -> Iterator[Row]:
     """Small samples, where the time goes into the format, and photographs, where it goes into memory."""
-    small = _write(folder / "small.tar", _small())
-    contenders = _against_webdataset(small)
+    path = write(folder / "small.tar", small())
+    contenders = _against_webdataset(path)
     yield Row("raw samples: 100 B txt + cls", contenders, samples=SMALL, goal=("webdataset", 75))
     contenders = {name: contenders[name] for name in ("streamwds, tracked", "webdataset")}
     yield Row("the same, tracked", contenders, samples=SMALL, goal=("webdataset", 65))
-    others: dict[str, Contender] = {"streamwds": seconds_of(lambda: urls(small) | tarsamples)}
+    others: dict[str, Contender] = {"streamwds": seconds_of(lambda: urls(path) | tarsamples)}
     if installed("spdl"):
-        others["SPDL, not grouped"] = seconds_of(_spdl(small))
-    others["tarfile, not grouped"] = seconds_of(lambda: _members(small))
+        others["SPDL, not grouped"] = seconds_of(_spdl(path))
+    others["tarfile, not grouped"] = seconds_of(lambda: _members(path))
     yield Row("the same members", others, samples=2 * SMALL, goal=("SPDL, not grouped", 1.8))
     if installed("litdata"):
         others = {"streamwds": others["streamwds"], "litdata, its own format": seconds_of(_litdata(folder / "lit"))}
         yield Row("the same samples", others, samples=SMALL, goal=("litdata, its own format", 6))
     for work, path, count, goal in (
-        ("a tenth of the fields missing", _write(folder / "irregular.tar", _irregular()), IRREGULAR, 20),
+        ("a tenth of the fields missing", write(folder / "irregular.tar", _irregular()), IRREGULAR, 20),
         ("a pax header before every file", _write_pax(folder / "pax.tar"), PAX, 15),
-        ("raw samples: 46 kB jpg + cls + json", _write(folder / "photos.tar", _photos()), PHOTOS, 11),
+        ("raw samples: 46 kB jpg + cls + json", write(folder / "photos.tar", _photos()), PHOTOS, 11),
     ):
         yield Row(work, _against_webdataset(path), samples=count, goal=("webdataset", goal))
     photos = str(folder / "photos.tar")
     work = "of these, suffixes={'cls'} (select_files)"
     yield Row(work, _against_webdataset(photos, suffix="cls"), samples=PHOTOS, goal=("webdataset", 30))
-    large = _write(folder / "large.tar", _photos(2 * 10**9 // (PHOTO + 3_000)))
-    little = _write(folder / "little.tar", _photos(20 * 10**6 // (PHOTO + 3_000)))
+    large = write(folder / "large.tar", _photos(2 * 10**9 // (PHOTO + 3_000)))
+    little = write(folder / "little.tar", _photos(20 * 10**6 // (PHOTO + 3_000)))
     peaks = {"a shard of 2 GB": _peak(large), "a shard of 20 MB": _peak(little)}
     yield Row("peak memory", peaks, unit="MB", scale=1e-6, goal=("a shard of 20 MB", 1 / 1.2))
     Path(large).unlink()

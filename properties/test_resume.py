@@ -18,6 +18,7 @@ import streamwds
 from properties.strategies import Outcome, Pipeline, outcome, pipelines, same_outcome, sources
 from streamwds import Stream
 from streamwds.errors import CacheWarning, EmptyStreamWarning, FewShardsWarning, SkippedWarning
+from streamwds.stages.decoding import DecodeBatches
 from streamwds.steps import Once, Source, Step
 from streamwds.testing import check_resume
 
@@ -76,7 +77,10 @@ for _module in pkgutil.walk_packages(streamwds.__path__, "streamwds."):
     if not _module.name.endswith("__main__"):
         import_module(_module.name)
 
-OUTSIDE = {Once: "an iterator runs once and has no positions"}
+OUTSIDE = {
+    Once: "an iterator runs once and has no positions",
+    DecodeBatches: "nobody writes it: decode | batched become it when they run, and they are drawn",
+}
 """The steps and sources outside the law, and why."""
 
 

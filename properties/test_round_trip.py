@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from streamwds import TarWriter, tarsamples
+from streamwds import TarWriter, tarsamples, write_to
 from streamwds.errors import DuplicateFieldError, WriteError
 from streamwds.tar.buffers import Buffer
 from streamwds.testing import check_resume
@@ -126,6 +126,17 @@ def test_the_writers_bytes_depend_on_the_samples_alone(samples: list[Sample]) ->
                     writer.write(sample)
         assert Path(folder, "a.tar").read_bytes() == data
         assert gzip.decompress(Path(folder, "a.tar.gz").read_bytes()) == data
+
+
+@given(written_samples(), st.sampled_from(["gz", "bz2", "xz", "zst", "lz4"]), st.integers(1, 4))
+def test_shards_to_samples_is_the_identity(samples: list[Sample], suffix: str, maxcount: int) -> None:
+    """However many they are, and however compressed."""
+    with tempfile.TemporaryDirectory() as folder:
+        pattern = os.path.join(folder, f"%d.tar.{suffix}")
+        done = [dict(sample) for sample in samples] | write_to(pattern, maxcount=maxcount)
+        assert (done.samples, done.shards) == (len(samples), -(-len(samples) // maxcount))
+        paths = [pattern % n for n in range(done.shards)]
+        assert without_url(read(paths)) == samples
 
 
 @example("\udcc3\udca9", "jpg")

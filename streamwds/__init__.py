@@ -8,7 +8,17 @@ README.md is the way in; ARCHITECTURE.md tells which room is for what.
 from __future__ import annotations
 
 from streamwds import errors, iterators, tar
-from streamwds.codecs import tenbin
+from streamwds.codecs import (
+    Continue,
+    by_table,
+    decompress,
+    handle_extension,
+    numpy_audio,
+    numpy_video,
+    tenbin,
+    torch_audio,
+    torch_video,
+)
 from streamwds.context import Context
 from streamwds.ends import to_torch
 from streamwds.errors import StreamwdsError
@@ -40,15 +50,18 @@ from streamwds.stages.joining import join
 from streamwds.stages.mapping import map, select
 from streamwds.stages.mixing import chain, mix, round_robin, zip_
 from streamwds.stages.shuffling import shuffle
+from streamwds.stages.writing import Written, tee, write_to
 from streamwds.tar.access import ShardFile, ShardFiles
 from streamwds.tar.members import Member, tarfiles
 from streamwds.tar.samples import group_by_keys, tarsamples
+from streamwds.tar.shard_writer import ShardWriter
 from streamwds.tar.writer import TarWriter
 
 __all__ = [
     "Batch",
     "CacheStream",
     "Context",
+    "Continue",
     "DBCache",
     "Member",
     "Position",
@@ -57,22 +70,27 @@ __all__ = [
     "ShardCache",
     "ShardFile",
     "ShardFiles",
+    "ShardWriter",
     "Stage",
     "Stream",
     "StreamwdsError",
     "TarWriter",
+    "Written",
     "batched",
+    "by_table",
     "cache_samples",
     "cache_shards",
     "chain",
     "collate",
     "decode",
+    "decompress",
     "equalize",
     "errors",
     "everywhere",
     "fraction",
     "group_by_keys",
     "guess_shard",
+    "handle_extension",
     "identity",
     "ignore_and_continue",
     "ignore_and_stop",
@@ -81,6 +99,8 @@ __all__ = [
     "join",
     "map",
     "mix",
+    "numpy_audio",
+    "numpy_video",
     "open_shards",
     "repeat",
     "reraise_exception",
@@ -102,14 +122,18 @@ __all__ = [
     "tar",
     "tarfiles",
     "tarsamples",
+    "tee",
     "tenbin",
     "to_torch",
     "to_tuple",
+    "torch_audio",
+    "torch_video",
     "unbatched",
     "urls",
     "warn_and_continue",
     "warn_and_stop",
     "with_epoch",
     "with_length",
+    "write_to",
     "zip_",
 ]

@@ -24,6 +24,7 @@ __all__ = [
     "FunctionError",
     "HeaderError",
     "JoinError",
+    "MissingExtraError",
     "MissingFieldError",
     "OpenError",
     "PositionError",
@@ -35,6 +36,7 @@ __all__ = [
     "TarError",
     "TenbinError",
     "TruncatedError",
+    "UntrustedDataError",
     "WriteError",
 ]
 
@@ -166,8 +168,16 @@ class CacheError(StreamwdsError, ValueError):
     """A database that is no cache of this pipeline's samples."""
 
 
+class MissingExtraError(StreamwdsError, ImportError):
+    """A package that is needed, belongs to an extra of this one, and is not installed."""
+
+
 class DecodeError(StreamwdsError):
     """A field whose bytes can't be decoded."""
+
+
+class UntrustedDataError(DecodeError):
+    """A field that could run code when it is decoded, which `decode(trust=…)` must allow first."""
 
 
 class TenbinError(StreamwdsError, ValueError):

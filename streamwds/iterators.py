@@ -20,11 +20,12 @@ from streamwds.handlers import Handler, reraise_exception
 from streamwds.stages.batching import Unbatched, batched_items
 from streamwds.stages.chance import RSample
 from streamwds.stages.counting import Skip, Slice, Take
-from streamwds.stages.decoding import decode_items
+from streamwds.stages.decoding import Decode
 from streamwds.stages.distribution import fraction_items
 from streamwds.stages.fields import to_tuple_items
 from streamwds.stages.mapping import map_items, select_items
 from streamwds.stages.shuffling import Shuffle
+from streamwds.stages.writing import Tee
 from streamwds.steps import Run, Step
 from streamwds.tar.members import TarFiles
 from streamwds.tar.samples import GroupByKeys, TarSamples
@@ -43,6 +44,7 @@ __all__ = [
     "take",
     "tarfiles",
     "tarsamples",
+    "tee",
     "to_tuple",
     "unbatched",
 ]
@@ -57,12 +59,18 @@ map = _curried(map_items)
 select = _curried(select_items)
 to_tuple = _curried(to_tuple_items)
 batched = _curried(batched_items)
-decode = _curried(decode_items)
 fraction = _curried(fraction_items)
 
 
 def _run(step: Step[Any, Any], items: Iterable[Any]) -> Iterator[Any]:
     return step.plain(Run(), iter(items))
+
+
+@_curried
+def decode(decoders: Any, samples: Iterable[Any], **options: Any) -> Iterator[Any]:
+    """Samples with their fields decoded: by an image spec (or None), or by a list of decoders."""
+    listed: Iterable[Any] = decoders if isinstance(decoders, (list, tuple)) else (decoders,)
+    return _run(Decode(listed, **options), samples)
 
 
 @_curried
@@ -93,6 +101,12 @@ def rsample(p: float, items: Iterable[Any], *, seed: int = 0) -> Iterator[Any]:
 def shuffle(size: int, items: Iterable[Any], *, initial: int | None = None, seed: int = 0) -> Iterator[Any]:
     """Mix items within blocks, always in the same order for the same seed."""
     return _run(Shuffle(size, initial, seed), items)
+
+
+@_curried
+def tee(pattern: Any, items: Iterable[Any], *, handler: Handler = reraise_exception, **options: Any) -> Iterator[Any]:
+    """The samples, which are written to shards while they pass by."""
+    return _run(Tee(pattern, handler, options), items)
 
 
 @_curried

@@ -583,8 +583,18 @@ class Maker:
             f"*{p.name}" if p.kind is p.VAR_POSITIONAL else p.name
             for p in inspect.signature(self.function).parameters.values()
             if p.default is p.empty
+            and p.kind is not p.VAR_KEYWORD
+            and not (p.kind is p.VAR_POSITIONAL and self._goes_without())
         ]
         return CompositionError(f"{name} makes a stage: write {name}({', '.join(needed)})")
+
+    def _goes_without(self) -> bool:
+        """Whether it can be called without arguments; of `*args` the signature doesn't say."""
+        try:
+            self.function()
+        except (TypeError, ValueError):
+            return False
+        return True
 
     def __or__(self, other: Any) -> Any:
         raise self.bare()

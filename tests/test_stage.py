@@ -508,7 +508,7 @@ def test_all_that_differs_is_said_at_once() -> None:
     with pytest.raises(PositionError) as caught:
         other.at(position_of(STREAM))
     for part in (
-        "it comes from another source (other shards, another order of them, or another number)",
+        "it comes from another source (other shards, another order or number of them, or",
         "its pipeline was split_by_worker | shuffle | batched, and this one is split_by_worker",
         "it has seed 0, and the stream has seed 3",
         "it has epoch 0, and the stream has epoch 2",

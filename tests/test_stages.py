@@ -135,7 +135,7 @@ def test_what_is_no_function_is_refused() -> None:
     for made in (map, select):
         for wrong in (3, "name", None):
             with pytest.raises(TypeError, match="a function is wanted, not "):
-                made(wrong)  # type: ignore[arg-type]
+                made(wrong)  # type: ignore[arg-type, call-overload]
 
 
 # ---- to_tuple, decode

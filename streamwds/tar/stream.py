@@ -11,9 +11,9 @@ import zlib
 from collections.abc import Callable, Generator
 from typing import Any
 
-from streamwds.errors import OpenError, TarError, TruncatedError
+from streamwds.compression import Library, recognised
+from streamwds.errors import MissingExtraError, OpenError, TarError, TruncatedError
 from streamwds.shards.opening import Shard
-from streamwds.tar.compression import Library, MissingExtraError, recognised
 from streamwds.tar.headers import BLOCK, checksum_holds
 
 __all__ = ["OpenShard", "ShardBytes", "is_compressed", "shard_bytes"]
@@ -245,4 +245,5 @@ def _library(start: bytes, url: str) -> Library | None:
     try:
         return None if compression is None else compression.library()
     except MissingExtraError as error:
-        raise OpenError(str(error), url=url) from error
+        error.url = url
+        raise

@@ -1,7 +1,8 @@
-"""How shards are compressed: one table for both directions, from a format's first bytes and suffixes to its library.
+"""How files are compressed: one table for both directions, from a format's first bytes and suffixes to its library.
 
-The standard library knows gzip, bzip2 and xz; zstd and lz4 need an extra each, and are imported when a shard is in
-them. With the extra `fast` (the package isal), gzip is read and written several times as fast.
+Shards are compressed so, and fields of samples. The standard library knows gzip, bzip2 and xz; zstd and lz4 need an
+extra each, and are imported when something is in them. With the extra `fast` (the package isal), gzip is read and
+written several times as fast.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import lzma
 import zlib
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 
-__all__ = ["COMPRESSIONS", "Compress", "Compression", "Library", "MissingExtraError", "chosen", "recognised"]
+from streamwds.errors import MissingExtraError
+
+__all__ = ["COMPRESSIONS", "Compress", "Compression", "Library", "chosen", "recognised"]
 
 PIECE = 1 << 16  # so much is read of a compressed file at a time: what a damaged piece gives is lost
 GZIP = b"\x1f\x8b"
@@ -31,18 +34,14 @@ class Library:
 
     unpack: from a buffered file of compressed bytes to a file of what they say; a compressed shard may be several
         streams of the format one after the other.
-    pack: from an unbuffered file and a level (None: the usual one) to a file that compresses into it; closing that ends
-        the compressed stream, and leaves the file open.
+    pack: from a file that writes all it is given, and a level (None: the usual one), to a file that compresses into it;
+        closing that ends the compressed stream, and leaves the file open.
     failures: what both raise where the compressed bytes are wrong, besides OSError and EOFError.
     """
 
     unpack: Callable[[Any], Any]
-    pack: Callable[[BinaryIO, int | None], Any]
+    pack: Callable[[Any, int | None], Any]
     failures: tuple[type[Exception], ...] = ()
-
-
-class MissingExtraError(Exception):
-    """The library of a format isn't installed."""
 
 
 @attrs.frozen
@@ -86,7 +85,7 @@ def _fastest_gzip() -> Library:
     except ImportError:
         return _gzip()
 
-    def pack(raw: BinaryIO, level: int | None) -> Any:
+    def pack(raw: Any, level: int | None) -> Any:
         return igzip.IGzipFile("", "wb", fileobj=raw, mtime=0) if level is None else _gzip().pack(raw, level)
 
     return Library(lambda packed: _IsalReader(packed, igzip_lib), pack, (igzip_lib.IsalError,))
@@ -150,7 +149,7 @@ def _zstd() -> Library:
     except ImportError:
         zstd = import_module("backports.zstd")
 
-    def pack(raw: BinaryIO, level: int | None) -> Any:
+    def pack(raw: Any, level: int | None) -> Any:
         parameter = zstd.CompressionParameter
         options = {parameter.compression_level: 3 if level is None else level, parameter.checksum_flag: 1}
         return zstd.ZstdFile(raw, "wb", options=options)
@@ -161,7 +160,7 @@ def _zstd() -> Library:
 def _lz4() -> Library:
     lz4 = import_module("lz4.frame")
 
-    def pack(raw: BinaryIO, level: int | None) -> Any:
+    def pack(raw: Any, level: int | None) -> Any:
         return lz4.LZ4FrameFile(raw, "wb", compression_level=level or 0, content_checksum=True)
 
     return Library(lz4.LZ4FrameFile, pack, (RuntimeError,))
