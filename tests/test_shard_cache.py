@@ -514,6 +514,8 @@ def test_a_signature_makes_no_other_shard() -> None:
     place = ShardCache("cache").place
     plain = place("https://example.com/a.tar?part=1")
     assert place("https://example.com/a.tar?X-Amz-Signature=abc&part=1&X-Amz-Date=1") == plain
+    assert place("https://example.com/a.tar?part=1&se=2026&sig=abc&st=1") == plain
+    assert place("https://example.com/a.tar?st=1") != place("https://example.com/a.tar?st=2")
     assert place("https://example.com/a.tar?part=2") != plain
     assert place("https://example.org/a.tar?part=1") != plain
     own = ShardCache("cache", cache_name=shard_uuid).place

@@ -65,7 +65,8 @@ def shard_uuid(path: str) -> str:
     return str(uuid.uuid3(uuid.NAMESPACE_URL, path))
 
 
-# what stores of objects add to a URL when they sign it: parts of its query that are others each time
+# what stores of objects add to a URL when they sign it, the signature itself and other parts that differ each time
+_SIGNED = re.compile(r"(x-amz-signature|x-goog-signature|signature|sig)=", re.IGNORECASE)
 _SIGNATURE = re.compile(
     r"(x-amz-|x-goog-|(awsaccesskeyid|googleaccessid|expires|signature|key-pair-id|policy|se|sig|ske|skt|st)=)",
     re.IGNORECASE,
@@ -75,14 +76,18 @@ _SIGNATURE = re.compile(
 def location(url: str) -> str:
     """What a URL names, wherever it is named from and however it is signed.
 
-    >>> location("https://example.com/a.tar?X-Amz-Date=1&part=2")
-    'https://example.com/a.tar&part=2'
+    >>> location("https://example.com/a.tar?X-Amz-Date=1&part=2&X-Amz-Signature=abc")
+    'https://example.com/a.tar?part=2'
     """
     try:
         return os.path.abspath(local_path(url))
     except OpenError:
         base, _, query = url.partition("?")
-        return "&".join([base, *(part for part in query.split("&") if not _SIGNATURE.match(part))])
+        parts = query.split("&")
+        if not any(map(_SIGNED.match, parts)):
+            return url
+        kept = "&".join(part for part in parts if not _SIGNATURE.match(part))
+        return f"{base}?{kept}" if kept else base
 
 
 def _file_name(name: str) -> str:

@@ -406,12 +406,12 @@ class DBCache(Generic[T]):
     def __len__(self) -> int:
         """How many items are in the database: of this rank and worker, or without a source of all."""
         with _opened(self.dbname) as db:
-            return sum(1 for _ in self._numbers(db))
+            return len(self._places(db))
 
     def dbiter(self) -> Iterator[T]:
         """What is in the database, and nothing else."""
         with _opened(self.dbname) as db:
-            places = list(self._numbers(db))
+            places = self._places(db)
             order: Iterable[int] = range(len(places))
             if self.shuffle:
                 context = attrs.evolve(self._context(), epoch=self._passes)
@@ -453,8 +453,9 @@ class DBCache(Generic[T]):
         with _opened(self.dbname) as db:
             return _Rows(db, _reader(db, self._context())).complete() is not None
 
-    def _numbers(self, db: sqlite3.Connection) -> Iterator[tuple[int]]:
+    def _places(self, db: sqlite3.Connection) -> list[tuple[int]]:
+        """Where the items lie in the database, in their order."""
         if self.source is None:
-            return db.execute("SELECT rowid FROM samples ORDER BY reader, number")
-        reader = _reader(db, self._context())
-        return db.execute("SELECT rowid FROM samples WHERE reader = ? ORDER BY number", (reader,))
+            return db.execute("SELECT rowid FROM samples ORDER BY reader, number").fetchall()
+        find = "SELECT rowid FROM samples WHERE reader = ? ORDER BY number"
+        return db.execute(find, (_reader(db, self._context()),)).fetchall()
