@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.chart import draw
 from benchmarks.frame import Result, machine, measure, table
 
-THEMES = ("imports", "reading", "writing", "index", "samples", "decoding", "tenbin")
+THEMES = ("imports", "reading", "writing", "index", "samples", "decoding", "tenbin", "caching")
 PACKAGES = ("numpy", "pillow", "torch", "webdataset", "wids", "spdl", "litdata")
 
 

@@ -17,7 +17,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -402,6 +402,12 @@ _partners = (st.just(list(range(14))) | st.lists(st.sampled_from(range(14)), uni
 )
 
 
+_numbers_of_files = count()
+_databases = st.builds(lambda: str(FOLDER / f"{next(_numbers_of_files)}.db"))
+_caches = st.builds(wds.ShardCache, st.just(str(FOLDER / "cache")), st.sampled_from([0, 20_000, 1e15]))
+"""One folder for all, so that what a shard of one pipeline leaves there another finds, or has evicted."""
+
+
 def sorted_by_name(items: list[Any]) -> list[Any]:
     return sorted(items, key=name_of)
 
@@ -417,6 +423,8 @@ def _after(kind: str) -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
     yield (kind, st.sampled_from([wds.split_by_node, wds.split_by_worker, wds.split_samples, wds.everywhere]))
     yield (kind, st.one_of(_counting))
     yield (kind, st.one_of(_passes))
+    if kind in ("number", "sample"):
+        yield (kind, st.builds(wds.cache_samples, _databases, st.sampled_from([0, 2, 100])))
     yield (kind, st.builds(wds.rsample, st.sampled_from([0.3, 0.8, 1.0]), _seeds))
     yield ("list of " + kind, st.builds(wds.interleave, st.just(wds.batched(2, collate=list)), _sizes))
     yield (kind, st.sampled_from([thinned, thinned(below=30)]))
@@ -439,16 +447,21 @@ def _after(kind: str) -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
         )
         yield (kind, st.builds(wds.map, st.just(jittered), rng=st.just(True), seed=_seeds, handler=_handlers))
         yield (kind, st.builds(wds.fraction, st.sampled_from([0.0, 0.2]), st.sampled_from([0.7, 1]), _seeds))
-        yield (kind, st.builds(wds.join, _partners, ahead=_sizes | st.just(20), handler=_handlers))
+        for _ in range(2):
+            yield (kind, st.builds(wds.join, _partners, ahead=_sizes | st.just(20), handler=_handlers))
         yield ("number", st.just(wds.map(len)))
         yield ("field", st.just(wds.map(operator.itemgetter("__key__"))))
     elif kind == "url":
         yield ("sample", st.just(wds.tarsamples) | st.builds(wds.tarsamples, eof=_eofs, handler=_handlers))
+        yield ("sample", st.builds(wds.tarsamples, eof=_eofs, cache=_caches, handler=_handlers))
         yield ("sample", st.builds(wds.interleave, st.builds(wds.tarsamples, handler=_handlers), _sizes))
         yield (kind, st.just(wds.shuffle_shards) | st.builds(wds.shuffle_shards, seed=_seeds))
-        yield (kind, st.builds(lambda seed, n: wds.resampled(seed) | wds.take(n), _seeds, st.integers(0, 9)))
+        for _ in range(2):
+            yield (kind, st.builds(lambda seed, n: wds.resampled(seed) | wds.take(n), _seeds, st.integers(0, 9)))
         yield ("shard", st.just(wds.open_shards) | st.builds(wds.open_shards, handler=_handlers))
     elif kind == "shard":
+        for _ in range(6):
+            yield (kind, st.builds(lambda cache: wds.cache_shards(cache.cache_dir, cache.cache_size), _caches))
         yield ("member", st.just(wds.tarfiles) | st.builds(wds.tarfiles, eof=_eofs, handler=_handlers))
     elif kind == "member":
         yield ("sample", st.just(wds.group_by_keys) | st.builds(wds.group_by_keys, handler=_handlers))

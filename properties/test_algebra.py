@@ -22,6 +22,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::streamwds.errors.SkippedWarning",
     "ignore::streamwds.errors.FewShardsWarning",
     "ignore::streamwds.errors.EmptyStreamWarning",
+    "ignore::streamwds.errors.CacheWarning",
 )
 
 MODULES = {"functools": functools, "operator": operator, "properties": properties}

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::streamwds.errors.SkippedWarning",
     "ignore::streamwds.errors.FewShardsWarning",
     "ignore::streamwds.errors.EmptyStreamWarning",
+    "ignore::streamwds.errors.CacheWarning",
 )
 
 

@@ -17,14 +17,14 @@ from hypothesis.errors import NoSuchExample
 import streamwds
 from properties.strategies import Outcome, Pipeline, outcome, pipelines, same_outcome, sources
 from streamwds import Stream
-from streamwds.errors import EmptyStreamWarning, FewShardsWarning, SkippedWarning
+from streamwds.errors import CacheWarning, EmptyStreamWarning, FewShardsWarning, SkippedWarning
 from streamwds.stages.decoding import DecodeBatches
 from streamwds.steps import Chain, Once, Source, Step
 from streamwds.testing import check_resume
 
 pytestmark = [
     pytest.mark.filterwarnings(f"ignore::{SkippedWarning.__module__}.{warning.__name__}")
-    for warning in (SkippedWarning, FewShardsWarning, EmptyStreamWarning)
+    for warning in (SkippedWarning, FewShardsWarning, EmptyStreamWarning, CacheWarning)
 ]
 
 thorough = settings(max_examples=3 * settings.default.max_examples)  # type: ignore[union-attr]

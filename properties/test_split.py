@@ -20,6 +20,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::streamwds.errors.SkippedWarning",
     "ignore::streamwds.errors.FewShardsWarning",
     "ignore::streamwds.errors.EmptyStreamWarning",
+    "ignore::streamwds.errors.CacheWarning",
 )
 
 both = st.sampled_from([wds.split_by_node | wds.split_by_worker, wds.split_by_worker | wds.split_by_node])

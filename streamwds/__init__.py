@@ -31,11 +31,14 @@ from streamwds.handlers import (
     warn_and_stop,
 )
 from streamwds.position import Position
+from streamwds.shards.cache import ShardCache, cache_shards, guess_shard, shard_uuid
 from streamwds.shards.opening import Shard, open_shards
 from streamwds.shards.splitting import everywhere, split_by_node, split_by_worker, split_samples
+from streamwds.shards.storing import CacheStream
 from streamwds.shards.urls import urls
 from streamwds.stage import Batch, Sample, Stage, Stream, identity, stage
 from streamwds.stages.batching import batched, collate, unbatched
+from streamwds.stages.caching import DBCache, cache_samples
 from streamwds.stages.chance import resampled, rsample, shuffle_shards
 from streamwds.stages.counting import skip, slice, take
 from streamwds.stages.decoding import decode
@@ -56,12 +59,15 @@ from streamwds.tar.writer import TarWriter
 
 __all__ = [
     "Batch",
+    "CacheStream",
     "Context",
     "Continue",
+    "DBCache",
     "Member",
     "Position",
     "Sample",
     "Shard",
+    "ShardCache",
     "ShardFile",
     "ShardFiles",
     "ShardWriter",
@@ -72,6 +78,8 @@ __all__ = [
     "Written",
     "batched",
     "by_table",
+    "cache_samples",
+    "cache_shards",
     "chain",
     "collate",
     "decode",
@@ -81,6 +89,7 @@ __all__ = [
     "everywhere",
     "fraction",
     "group_by_keys",
+    "guess_shard",
     "handle_extension",
     "identity",
     "ignore_and_continue",
@@ -99,6 +108,7 @@ __all__ = [
     "round_robin",
     "rsample",
     "select",
+    "shard_uuid",
     "shuffle",
     "shuffle_shards",
     "skip",

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 __all__ = [
+    "CacheError",
+    "CacheWarning",
     "CollateError",
     "CompositionError",
     "DamagedIndexWarning",
@@ -162,6 +164,10 @@ class WriteError(StreamwdsError, ValueError):
 # ---- while samples are worked on
 
 
+class CacheError(StreamwdsError, ValueError):
+    """A database that is no cache of this pipeline's samples."""
+
+
 class MissingExtraError(StreamwdsError, ImportError):
     """A package that is needed, belongs to an extra of this one, and is not installed."""
 
@@ -199,6 +205,10 @@ class JoinError(StreamwdsError, ValueError):
 
 
 # ---- warnings
+
+
+class CacheWarning(UserWarning):
+    """Something can't be kept in a cache, so it comes from its source."""
 
 
 class SkippedWarning(UserWarning):

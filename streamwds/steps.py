@@ -147,6 +147,11 @@ class Upstream:
         return next((step.name for step in self.steps if step.buffers), self.source.buffering)
 
     @property
+    def varying(self) -> str | None:
+        """The name of a stage that makes each epoch another; None if all epochs are alike."""
+        return next((step.name for step in self.steps if step.varies), self.source.varying)
+
+    @property
     def endless(self) -> bool:
         """Whether it surely never ends."""
         return functools.reduce(lambda before, step: step.endless(before), self.steps, self.source.endless)
@@ -212,6 +217,7 @@ class Step(Generic[A, B]):
     length: int | None = None  # (what `len` of a stream is that ends with this step)
     chains: bool = False  # (may be run as one with other steps that may)
     buffers: bool = False  # (keeps items back that no position tells of: what comes after it can't be resumed)
+    varies: bool = False  # (gives other items in each epoch, or in another order, or with other positions)
     memory: ClassVar[Mapping[str, Any]] = {}
 
     def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
@@ -465,6 +471,7 @@ class Source:
     steps: ClassVar[tuple[()]] = ()
     splits: frozenset[str] = frozenset()
     buffering: str | None = None
+    varying: str | None = None
     endless: bool = False
     bound: ClassVar[bool] = False  # (its code gives a stream, and not only what may stand at the left of one)
 

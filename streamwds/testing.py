@@ -28,6 +28,8 @@ def same_items(a: Any, b: Any) -> bool:
     if hasattr(a, "dtype") and hasattr(a, "shape"):
         if a.dtype != b.dtype or a.shape != b.shape:
             return False
+        if str(a.dtype) == "torch.bfloat16":
+            a, b = a.float(), b.float()  # (numpy has no such type)
         return np.asarray(a).tobytes() == np.asarray(b).tobytes() or bool(np.all(np.asarray(a) == np.asarray(b)))
     return bool(a == b) or (a != a and b != b)
 

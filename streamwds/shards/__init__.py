@@ -1,1 +1,4 @@
-"""Names to bytes: URL patterns, who reads which shards, and how they are opened. No tar in this room."""
+"""Names to bytes: URL patterns, who reads which shards, how they are opened and kept.
+
+No tar in this room, but for the question whether what is to be kept is a whole archive.
+"""

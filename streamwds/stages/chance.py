@@ -72,6 +72,7 @@ class ShuffleShards(_OfAll):
     """
 
     name: ClassVar[str] = "shuffle_shards"
+    varies = True
     ready: ClassVar[bool] = True
     seed: int = option(0, check=draws.check_seed, convert=draws.fresh_seed)
 
@@ -91,6 +92,7 @@ class Resampled(_OfAll):
     """Remembers how many it gave, and a mark of the names of all URLs (to notice when others come)."""
 
     name: ClassVar[str] = "resampled"
+    varies = True
     splits: ClassVar[frozenset[str]] = frozenset({"node", "worker"})
     seed: int = option(0, positional=True, check=draws.check_seed)
 
@@ -136,6 +138,7 @@ class RSample(Step[Any, Any]):
     """Remembers how many items went by."""
 
     name: ClassVar[str] = "rsample"
+    varies = True
     same: ClassVar[bool] = True
     memory: ClassVar[Mapping[str, Any]] = {"passed": 0}
     p: float = option(check=_probability)

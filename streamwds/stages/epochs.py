@@ -84,6 +84,7 @@ class WithEpoch(Reopening[Any, Any]):
     """Remembers the epoch in which its upstream was opened, and how many items it has given since then."""
 
     name: ClassVar[str] = "with_epoch"
+    varies = True
     same: ClassVar[bool] = True
     goes_on: ClassVar[bool] = True
     memory: ClassVar[Mapping[str, Any]] = {"opened": 0, "given": 0}

@@ -59,6 +59,10 @@ class Interleave(Step[Any, Any]):
     def buffers(self) -> bool:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
         return self._of(()).buffering is not None
 
+    @property
+    def varies(self) -> bool:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self._of(()).varying is not None
+
     def endless(self, before: bool) -> bool:
         return before or self._of(()).endless
 

@@ -92,6 +92,10 @@ class Join(Reopening[Sample, Sample]):
     def buffers(self) -> bool:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
         return Upstream(self.other.source, self.other.steps).buffering is not None
 
+    @property
+    def varies(self) -> bool:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
+        return Upstream(self.other.source, self.other.steps).varying is not None
+
     def identity(self) -> Any:
         return [self.name, self.on, self.ahead, Upstream(self.other.source, self.other.steps).identity()]
 

@@ -97,6 +97,10 @@ class Map(Lifted[Any, Any]):
     seed: int = option(0, check=draws.check_seed)
     handler: Handler = option(reraise_exception, decides=False)
 
+    @property
+    def varies(self) -> bool:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.rng
+
     def plain(self, run: Run, items: Iterator[Any]) -> Iterator[Any]:
         guard = run.guard(self.handler)
         if self.rng:

@@ -86,6 +86,10 @@ class _Several(Source):
         return next(filter(None, (upstream.buffering for upstream in self.upstreams)), None)
 
     @property
+    def varying(self) -> str | None:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
+        return next(filter(None, (upstream.varying for upstream in self.upstreams)), None)
+
+    @property
     def endless(self) -> bool:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
         those = any if getattr(self, "stop", "last") == "last" else all
         return those(upstream.endless for upstream in self.upstreams)
@@ -177,6 +181,10 @@ class Mix(_Several):
         validator=lambda source, attribute, seed: draws.check_seed(seed),
     )
     stop: Stop = attrs.field(default="last", validator=_stop)
+
+    @property
+    def varying(self) -> str | None:  # type: ignore[override]
+        return self.name
 
     def merged(self, run: Run, upstreams: Sequence[Upstream], at: At) -> Iterator[Pair]:
         drawn, ended, each = self._turns(at)

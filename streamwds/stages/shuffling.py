@@ -33,6 +33,7 @@ class Shuffle(Step[Any, Any]):
     """
 
     name: ClassVar[str] = "shuffle"
+    varies = True
     same: ClassVar[bool] = True
     memory: ClassVar[Mapping[str, Any]] = {"block": 0, "given": 0, "mark": None}
     size: int = option(check=_size)

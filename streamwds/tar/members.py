@@ -16,7 +16,7 @@ from streamwds.tar.headers import BLOCK, ZERO_BLOCK, Header, checksum_holds, pad
 from streamwds.tar.names import Naming
 from streamwds.tar.stream import ShardBytes, shard_bytes
 
-__all__ = ["Member", "TarFiles", "check_eof", "function_or_none", "tarfiles", "walk"]
+__all__ = ["Member", "TarFiles", "check_eof", "check_whole", "function_or_none", "tarfiles", "walk"]
 
 
 @attrs.frozen
@@ -129,6 +129,13 @@ def _extend(source: ShardBytes, header: Header, extensions: dict[bytes, bytes], 
         header.kind,
         header.size if not size or header.kind in b"123456" else int(size),
     )
+
+
+def check_whole(shard: Shard) -> None:
+    """Raise what is wrong with a shard, up to the end of its archive. Of a local one only the headers are read."""
+    with shard_bytes(shard) as source:
+        for _ in walk(source, needless=lambda name: True):
+            pass
 
 
 def _next_archive(source: ShardBytes) -> tuple[int, bytes]:

@@ -6,6 +6,7 @@ part. `group_by_keys` groups members, `tarsamples` does it all from URLs on.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain, groupby, repeat
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ from toolz import peek
 
 from streamwds.errors import StreamwdsError
 from streamwds.handlers import Handler, reraise_exception
+from streamwds.shards.cache import ShardCache, cache_of
 from streamwds.shards.opening import shard_of
 from streamwds.stage import Sample, ready
 from streamwds.steps import At, Pair, Run, Step, Upstream, option
@@ -107,6 +109,7 @@ class TarSamples(Step[str, Sample]):
     keys: a function from a file's name to its (key, field), or None if it belongs to no sample.
     lower: whether names of fields are put in lower case.
     skip_meta: whether metadata of the shard (`__x__`, or what lies in such a folder) is passed over.
+    cache: a folder in which shards are kept, or a `ShardCache`; None: they are read from their sources each time.
     handler: gets each error, with url, byte offset and key. True goes on: behind a damaged place with the next shard
         (samples that were whole before it are given out), behind a sample that has a field twice with the next sample.
 
@@ -130,6 +133,7 @@ class TarSamples(Step[str, Sample]):
     keys: Callable[[str], tuple[str, str] | None] | None = option(None, check=function_or_none)
     lower: bool = option(True, decides=False)
     skip_meta: bool = option(True)
+    cache: ShardCache | str | os.PathLike[str] | None = option(None, decides=False, convert=cache_of)
     handler: Handler = option(reraise_exception, decides=False)
 
     def __attrs_post_init__(self) -> None:
@@ -156,6 +160,8 @@ class TarSamples(Step[str, Sample]):
             self.lower,
             chosen_suffixes(self.suffixes),
         )
+        if (cache := cache_of(self.cache)) is not None:
+            shards = cache.kept(shards, run.tell)
         for item, after in shards:
             try:
                 shard = shard_of(item)

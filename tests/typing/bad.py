@@ -13,11 +13,14 @@ import numpy as np
 from streamwds import (
     Batch,
     Context,
+    DBCache,
     Member,
     Sample,
     Stage,
     Stream,
     batched,
+    cache_samples,
+    cache_shards,
     chain,
     decode,
     decompress,
@@ -233,6 +236,17 @@ def wrong() -> None:
     _ = urls("a") | fraction(0, 0.9)
     _ = urls("a") | map(add_noise, rng=True)
     _ = urls("a") | interleave(tarsamples, 8) | tarsamples
+    _ = urls("a") | cache_shards("c")
+    _ = urls("a") | tarsamples | cache_shards("c")
+    _ = urls("a") | open_shards | cache_shards("c") | group_by_keys
+    _ = cache_shards()
+    _ = cache_shards("c", "1")
+    _ = tarsamples(cache=3)
+    _ = urls("a") | cache_samples
+    _ = cache_samples("a.db")
+    _ = cache_samples("a.db", "1")
+    _ = urls("a") | tarsamples | cache_samples("a.db", 1) | tarsamples
+    _ = DBCache("a.db")
     _ = urls("a") | tarsamples | interleave(tarsamples, 8)
     _ = urls("a") | join(urls("b") | tarsamples)
     _ = urls("a") | tarsamples | join(urls("b"))

@@ -17,12 +17,15 @@ from typing_extensions import assert_type
 
 from streamwds import (
     Batch,
+    CacheStream,
     Context,
     Continue,
+    DBCache,
     Member,
     Position,
     Sample,
     Shard,
+    ShardCache,
     ShardWriter,
     Stage,
     Stream,
@@ -30,6 +33,8 @@ from streamwds import (
     Written,
     batched,
     by_table,
+    cache_samples,
+    cache_shards,
     chain,
     collate,
     decode,
@@ -38,6 +43,7 @@ from streamwds import (
     everywhere,
     fraction,
     group_by_keys,
+    guess_shard,
     handle_extension,
     identity,
     interleave,
@@ -52,6 +58,7 @@ from streamwds import (
     round_robin,
     rsample,
     select,
+    shard_uuid,
     shuffle,
     shuffle_shards,
     skip,
@@ -549,3 +556,20 @@ def data_without_a_type(untyped: Stream[Any], anything: list[Any], stages: Stage
     assert_type(stages | batched(2) | unbatched, Stage[Any, Any])
     assert_type(urls("a") | tarsamples | map(lambda s: s["jpg"]) | batched(2), Stream[Any])
     assert_type(tarsamples | map(lambda s: s["jpg"]) | batched(2) | unbatched, Stage[str, Any])
+
+
+def caches(numbers: Stream[int]) -> None:
+    assert_type(urls("a") | open_shards | cache_shards("c", 1e12) | tarfiles, Stream[Member])
+    assert_type(cache_shards(Path("c"), cache_name=shard_uuid, verbose=True, wait=2), Stage[Shard, Shard])
+    assert_type(urls("a") | tarsamples(cache="c"), Stream[Sample])
+    assert_type(urls("a") | tarsamples(cache=Path("c")) | batched(2), Stream[Batch])
+    assert_type(tarsamples(cache=ShardCache("c", 1e12, guess_shard)), Stage[str, Sample])
+    assert_type(urls("a") | tarsamples | decode() | cache_samples("a.db", 100) | shuffle(9), Stream[Sample])
+    assert_type(numbers | cache_samples(Path("a.db"), 100), Stream[int])
+    assert_type(cache_samples("a.db", size=100), Same)
+    assert_type(batched(2) | cache_samples("a.db", 100), Batching)
+    assert_type(DBCache("a.db", 100, numbers), DBCache[int])
+    assert_type(list(DBCache("a.db", 100)(numbers).dbiter()), list[int])
+    assert_type(DBCache("a.db", 100), DBCache[Any])
+    with open("a", "rb") as file, CacheStream("b", file) as stream:
+        assert_type(stream, CacheStream)
