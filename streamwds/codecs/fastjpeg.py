@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from streamwds.codecs.resizing import fraction, resized
+from streamwds.codecs.resizing import resized, scale_down
 
 __all__ = ["read_jpeg"]
 
@@ -51,7 +51,7 @@ def read_jpeg(
         if space not in _SPACES or (mode == "L" and space != "Gray") or (limit is not None and width * height > limit):
             return None
         target = fit(width, height, limit)
-        by = fraction(width, height, target)
+        by = scale_down(width, height, target)
         least = (-(-height // by), -(-width // by))
         pixels = empty(least if mode == "L" else (*least, len(mode)), np.uint8)
         colors = "GRAY" if mode == "L" else mode

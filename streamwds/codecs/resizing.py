@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Size", "check_size", "fitted", "fraction", "resized"]
+__all__ = ["Size", "check_size", "fitted", "resized", "scale_down"]
 
 Size: TypeAlias = "int | tuple[int, int]"
 
@@ -40,10 +40,10 @@ def fitted(size: Size, width: int, height: int) -> tuple[int, int]:
     return (2 * width * size + shorter) // (2 * shorter), (2 * height * size + shorter) // (2 * shorter)
 
 
-def fraction(width: int, height: int, target: tuple[int, int]) -> int:
+def scale_down(width: int, height: int, target: tuple[int, int]) -> int:
     """The largest of 8, 4, 2, 1 by which a JPEG decoder may divide both sides and still reach the target.
 
-    >>> fraction(500, 375, (299, 224)), fraction(4000, 3000, (299, 224))
+    >>> scale_down(500, 375, (299, 224)), scale_down(4000, 3000, (299, 224))
     (1, 8)
     """
     most = min(width // target[0], height // target[1])
