@@ -21,7 +21,9 @@ from streamwds.handlers import (
     warn_and_stop,
 )
 from streamwds.position import Position
+from streamwds.shards.gopen import Gopen, gopen, gopen_schemes
 from streamwds.shards.opening import Shard, open_shards
+from streamwds.shards.prefetching import prefetch_shards
 from streamwds.shards.splitting import everywhere, split_by_node, split_by_worker
 from streamwds.shards.urls import urls
 from streamwds.stage import Batch, Sample, Stage, Stream, identity, stage
@@ -38,6 +40,7 @@ from streamwds.tar.writer import TarWriter
 __all__ = [
     "Batch",
     "Context",
+    "Gopen",
     "Member",
     "Position",
     "Sample",
@@ -51,6 +54,8 @@ __all__ = [
     "decode",
     "errors",
     "everywhere",
+    "gopen",
+    "gopen_schemes",
     "group_by_keys",
     "identity",
     "ignore_and_continue",
@@ -58,6 +63,7 @@ __all__ = [
     "iterators",
     "map",
     "open_shards",
+    "prefetch_shards",
     "reraise_exception",
     "select",
     "shuffle",

@@ -6,6 +6,7 @@ part. `group_by_keys` groups members, `tarsamples` does it all from URLs on.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain, groupby, repeat
 from typing import Any, ClassVar
@@ -15,7 +16,8 @@ from toolz import peek
 
 from streamwds.errors import StreamwdsError
 from streamwds.handlers import Handler, reraise_exception
-from streamwds.shards.opening import shard_of
+from streamwds.shards.opening import Opener, check_opener, open_url, shard_of
+from streamwds.shards.prefetching import check_ahead, read_ahead
 from streamwds.stage import Sample, ready
 from streamwds.steps import At, Pair, Run, Step, Upstream, option
 from streamwds.tar.grouping import Torn, grouped
@@ -107,6 +109,8 @@ class TarSamples(Step[str, Sample]):
     keys: a function from a file's name to its (key, field), or None if it belongs to no sample.
     lower: whether names of fields are put in lower case.
     skip_meta: whether metadata of the shard (`__x__`, or what lies in such a folder) is passed over.
+    opener: a function from URL and offset to an unbuffered binary file, such as `Gopen(timeout=60)`.
+    prefetch: so many of the next shards are opened, and read ahead, while one is read (see `prefetch_shards`).
     handler: gets each error, with url, byte offset and key. True goes on: behind a damaged place with the next shard
         (samples that were whole before it are given out), behind a sample that has a field twice with the next sample.
 
@@ -130,6 +134,8 @@ class TarSamples(Step[str, Sample]):
     keys: Callable[[str], tuple[str, str] | None] | None = option(None, check=function_or_none)
     lower: bool = option(True, decides=False)
     skip_meta: bool = option(True)
+    opener: Opener = option(open_url, decides=False, check=check_opener)
+    prefetch: int = option(0, decides=False, check=check_ahead)
     handler: Handler = option(reraise_exception, decides=False)
 
     def __attrs_post_init__(self) -> None:
@@ -156,17 +162,18 @@ class TarSamples(Step[str, Sample]):
             self.lower,
             chosen_suffixes(self.suffixes),
         )
-        for item, after in shards:
-            try:
-                shard = shard_of(item)
-                with shard_bytes(shard, offset) as source:
-                    yield from sample_stretches(source, naming, guard, lenient=lenient, tracked=tracked, start=start)
-            except StreamwdsError as error:
-                if not guard(error):
+        with contextlib.closing(read_ahead(shards, self.prefetch, opener=self.opener)) as ahead:
+            for item, after in ahead:
+                try:
+                    shard = shard_of(item, self.opener)
+                    with shard_bytes(shard, offset) as source:
+                        yield from sample_stretches(source, naming, guard, lenient, tracked, start)
+                except StreamwdsError as error:
+                    if not guard(error):
+                        return
+                if guard.ended:
                     return
-            if guard.ended:
-                return
-            offset, start = 0, after
+                offset, start = 0, after
 
 
 group_by_keys = ready(GroupByKeys)

@@ -88,6 +88,9 @@ class OpenShard(ShardBytes):
                 missing -= len(data)
                 self.at += len(data)
             return b"".join(parts)
+        except (OpenError, TarError) as error:  # (of the opener's)
+            error.offset = start
+            raise
         except self._failures as error:
             raise self._failed(error, start) from error
 
@@ -95,6 +98,9 @@ class OpenShard(ShardBytes):
         """Read what is there into memory; how many bytes, 0 at the end of the shard."""
         try:
             got: int = self._readinto(memory)
+        except (OpenError, TarError) as error:
+            error.offset = self.at
+            raise
         except self._failures as error:
             raise self._failed(error, self.at) from error
         self.at += got
@@ -193,7 +199,17 @@ class _Front(io.RawIOBase):
 
 @contextlib.contextmanager
 def shard_bytes(shard: Shard, offset: int = 0) -> Generator[OpenShard]:
-    """Open a shard at an offset of its uncompressed bytes: seeks in a plain file, and reads up to it in any other."""
+    """Open a shard at an offset of its uncompressed bytes: seeks in a plain file, and reads up to it in any other.
+
+    Where opening at an offset is cheap, that is tried first: a header there is a plain tar's.
+    """
+    jumps = offset > 0 and shard.jumps
+    if jumps:
+        with shard.open(offset) as there:
+            start = _start(there)
+            if checksum_holds(start):
+                yield OpenShard(_Front(there, start), shard.url, offset)
+                return
     with contextlib.ExitStack() as stack:
         raw: Any = stack.enter_context(shard.open())
         try:
@@ -206,6 +222,10 @@ def shard_bytes(shard: Shard, offset: int = 0) -> Generator[OpenShard]:
             raise OpenError(f"reading failed: {error}", url=shard.url) from error
         if seeks:
             yield OpenShard(raw, shard.url, offset, file=raw if type(raw) is io.FileIO else None)
+            return
+        if jumps and library is None:  # (at its end there is no header)
+            raw.close()
+            yield OpenShard(_Front(stack.enter_context(shard.open(offset))), shard.url, offset)
             return
         front = _Front(raw, start)
         failures = _FAILURES

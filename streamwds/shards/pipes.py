@@ -1,0 +1,115 @@
+"""`pipe:` URLs: the output (or input) of a command. Whoever can name one runs it, so it must be allowed in code."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import subprocess
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from streamwds.errors import OpenError, WriteError
+
+if TYPE_CHECKING:
+    from streamwds.shards.gopen import Gopen
+
+__all__ = ["create_pipe", "open_pipe"]
+
+PATIENCE = 1.0  # seconds that a command has to end by itself
+
+
+def open_pipe(url: str, offset: int, options: Gopen) -> BinaryIO:
+    """What a command writes, `offset` bytes further on."""
+    pipe = _Reading(url, options)
+    try:
+        while offset and (data := pipe.read(min(offset, 1 << 18))):
+            offset -= len(data)
+    except BaseException:
+        pipe.close()
+        raise
+    return cast("BinaryIO", pipe)
+
+
+def create_pipe(url: str, options: Gopen) -> _Writing:
+    """What a command reads."""
+    return _Writing(url, options)
+
+
+def _start(url: str, options: Gopen, **streams: Any) -> subprocess.Popen[bytes]:
+    """The shell with a command, at the head of a process group of its own."""
+    if not options.allow_pipe:
+        raise OpenError("pipe: URLs run a command, which only an opener Gopen(allow_pipe=True) does", url=url)
+    try:
+        return subprocess.Popen(url.partition(":")[2], shell=True, bufsize=0, start_new_session=True, **streams)
+    except (OSError, ValueError) as error:  # (ValueError: a command with a NUL)
+        raise OpenError(f"its command can't be run: {error}", url=url) from error
+
+
+def _reap(process: subprocess.Popen[bytes]) -> None:
+    """See a command to its end: by itself, for it has no one to write to any more, else by signals."""
+    for ending in (None, signal.SIGTERM, signal.SIGKILL):
+        if ending is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, ending)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
+            return
+    process.wait()
+
+
+class _Reading(io.RawIOBase):
+    def __init__(self, url: str, options: Gopen) -> None:
+        self._url = url
+        self._process = _start(url, options, stdout=subprocess.PIPE)
+        self._output = cast("io.FileIO", self._process.stdout)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        got = self._output.readinto(buffer)
+        if not got and len(buffer) and (status := self._process.wait()):
+            raise OpenError(f"its command ended {_said(status)}, so what it wrote may be cut", url=self._url)
+        return got or 0
+
+    def stop(self) -> None:
+        """Let a read in another thread end."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGTERM)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._output.close()
+            _reap(self._process)
+        super().close()
+
+
+class _Writing:
+    def __init__(self, url: str, options: Gopen) -> None:
+        self._url = url
+        self._process = _start(url, options, stdin=subprocess.PIPE)
+        self._input = cast("io.FileIO", self._process.stdin)
+
+    def write(self, data: Any, /) -> int:
+        left = memoryview(data)
+        while left:
+            left = left[self._input.write(left) :]
+        return len(data)
+
+    def publish(self) -> None:
+        self._input.close()
+        if status := self._process.wait():
+            raise WriteError(f"its command ended {_said(status)}", url=self._url)
+
+    def discard(self) -> None:
+        """End the command before it learns that its input has ended."""
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._input.close()
+
+
+def _said(status: int) -> str:
+    return f"with status {status}" if status > 0 else f"by signal {-status}"
