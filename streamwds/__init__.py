@@ -25,7 +25,7 @@ from streamwds.shards.gopen import Gopen, gopen, gopen_schemes
 from streamwds.shards.opening import Shard, open_shards
 from streamwds.shards.prefetching import prefetch_shards
 from streamwds.shards.splitting import everywhere, split_by_node, split_by_worker
-from streamwds.shards.urls import urls
+from streamwds.shards.urls import urls, urls_from
 from streamwds.stage import Batch, Sample, Stage, Stream, identity, stage
 from streamwds.stages.batching import batched, collate, unbatched
 from streamwds.stages.counting import take
@@ -79,6 +79,7 @@ __all__ = [
     "to_tuple",
     "unbatched",
     "urls",
+    "urls_from",
     "warn_and_continue",
     "warn_and_stop",
 ]

@@ -105,10 +105,10 @@ class Gopen:
 
     >>> Gopen(timeout=5, headers={"Authorization": "Bearer abc"})
     Gopen(timeout=5, headers={'Authorization': ...})
-    >>> Gopen()("pipe:rm -rf /", 0)
+    >>> Gopen()("pipe:ls")
     Traceback (most recent call last):
     ...
-    streamwds.errors.OpenError: pipe:rm -rf /: pipe: URLs run a command, which only an opener Gopen(allow_pipe=True) does
+    streamwds.errors.OpenError: pipe:ls: pipe: URLs run a command, which only an opener Gopen(allow_pipe=True) does
     """
 
     timeout: float = attrs.field(default=30.0, validator=_seconds)
