@@ -1,8 +1,8 @@
 """An HTTP server on loopback that fails as servers do, when and where it is told to, and notes what it was asked.
 
-    with Faults({"/a.tar": data}, fault=lambda request: Fault(cut=1000) if request.number == 0 else None) as server:
-        ...
-    assert [request.range for request in server.requests] == [None, 1000]
+with Faults({"/a.tar": data}, fault=lambda request: Fault(cut=1000) if request.number == 0 else None) as server:
+    ...
+assert [request.range for request in server.requests] == [None, 1000]
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class Fault:
     cut: the connection ends after so many bytes of the body; with `reset`, by a RST.
     stall: after so many bytes nothing comes any more.
     longer: the Content-Length (and size) is said to be so many bytes more than there are.
-    chunked: the body comes in chunks, without a Content-Length. wrong_range: another range than asked for is said to come.
+    chunked: the body comes in chunks, without a Content-Length.
+    wrong_range: it is said to be another range than was asked for.
     """
 
     status: int | None = None
@@ -126,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Say nothing."""
 
-    def do_GET(self) -> None:  # noqa: N802  (http.server's name)
+    def do_GET(self) -> None:
         app = self.app
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         request = self._note(int(asked[1]) if asked else None)
@@ -160,7 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self._send(memoryview(data)[start or 0 :], fault)
 
-    def do_PUT(self) -> None:  # noqa: N802
+    def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         request = self._note(None, body)
         fault = self.app.fault(request)
@@ -199,7 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
         stop = min(found for found in (fault.cut, fault.stall, len(data)) if found is not None)
         while sent < stop and not app.stopped.is_set():
             piece = data[sent : min(sent + PIECE, stop)]
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if fault.chunked else piece)
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), bytes(piece)) if fault.chunked else piece)
             sent += len(piece)
             if app.rate is not None:
                 time.sleep(max(0.0, began + sent / app.rate - time.perf_counter()))

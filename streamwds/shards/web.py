@@ -212,9 +212,9 @@ def _request(method: str, url: str, options: Gopen, headers: Mapping[str, str], 
     first = target = url
     for _ in range(REDIRECTS + 1):
         own = {"User-Agent": "streamwds", "Accept-Encoding": "identity", **headers}
-        if _origin(target) == _origin(first):
-            own = {**own, **_credentials(urllib3, first), **options.headers}
         try:
+            if _origin(target) == _origin(first):
+                own = {**own, **_credentials(urllib3, first), **options.headers}
             response = _pool(target).urlopen(
                 method,
                 _bare(target),
@@ -246,15 +246,18 @@ def _request(method: str, url: str, options: Gopen, headers: Mapping[str, str], 
 
 def _redirected(url: str, at: str, location: str) -> str:
     """Where a server sends us on to. It is a stranger's word, so it leads to the web only, and to nothing less safe."""
-    target = urljoin(_bare(at), location.strip(" "))
-    scheme, before = (urlsplit(link).scheme for link in (target, at))
-    if not location or CONTROL.search(location):
+    try:
+        target = "" if not location or CONTROL.search(location) else _bare(urljoin(_bare(at), location.strip(" ")))
+    except ValueError:
+        target = ""
+    if not target:
         raise OpenError(f"it is redirected to {redacted(location)!r}, which is no URL", url=url)
+    scheme, before = (urlsplit(link).scheme for link in (target, at))
     if scheme not in ("http", "https"):
         raise OpenError(f"it is redirected to a {scheme}: URL; only http: and https: are followed", url=url)
     if before == "https" and scheme == "http":
         raise OpenError("it is redirected from https: to http:, where anyone can listen", url=url)
-    return _bare(target)
+    return target
 
 
 def _origin(url: str) -> tuple[str, str]:
@@ -270,7 +273,7 @@ def _bare(url: str) -> str:
 
 def _credentials(urllib3: Any, url: str) -> dict[str, str]:
     user, at, _ = urlsplit(url).netloc.rpartition("@")
-    return dict(urllib3.make_headers(basic_auth=unquote(user))) if at else {}
+    return {"Authorization": urllib3.make_headers(basic_auth=unquote(user))["authorization"]} if at else {}
 
 
 def _finish(response: Any) -> None:
@@ -325,17 +328,12 @@ def _new_pool(key: tuple[int, str | None]) -> Any:
     options = {"num_pools": 16, "maxsize": 32}
     if proxy is None:
         return urllib3.PoolManager(**options)
-    headers = _credentials(urllib3, proxy)
-    return urllib3.ProxyManager(
-        _bare(proxy),
-        proxy_headers={name.replace("auth", "proxy-auth"): value for name, value in headers.items()},
-        **options,
-    )
+    headers = {f"Proxy-{name}": value for name, value in _credentials(urllib3, proxy).items()}
+    return urllib3.ProxyManager(_bare(proxy), proxy_headers=headers, **options)
 
 
-_pools: Memo[tuple[int, str | None], Any] = Memo(
-    _new_pool, most=64
-)  # by process (connections can't be shared) and proxy
+# by process, for no two can share connections, and by proxy
+_pools: Memo[tuple[int, str | None], Any] = Memo(_new_pool, most=64)
 
 
 def _pool(url: str) -> Any:
