@@ -104,7 +104,7 @@ def test_only_the_first_shard_is_opened_at_an_offset() -> None:
     position = list(stream.tracked())[5][1]
     opener.opened.clear()
     assert len(list(stream.at(position))) == 18
-    assert sorted(opener.opened) == [("1.tar", 4096), *((name, 0) for name in NAMES[2:])]
+    assert sorted(opener.opened) == [("1.tar", 3072), *((name, 0) for name in NAMES[2:])]
 
 
 # ---- sooner
@@ -201,7 +201,8 @@ def test_a_failure_comes_when_its_turn_comes() -> None:
         got: list[Any] = []
         with pytest.raises(OpenError, match=r"2\.tar: it is not there"):
             got.extend(sample["__key__"] for sample in NAMES | way)
-        assert len(got) == 8
+        assert got == ["0", "1", "2", "3", "10", "11", "12", "13"][: len(got)]
+        assert len(got) >= 7
         assert threads() == 0
 
 
@@ -269,23 +270,19 @@ def test_leaving_while_a_shard_waits_to_be_opened() -> None:
     assert all(file.closed for file in opener.files)
 
 
-def test_leaving_while_a_server_stalls() -> None:
-    with Faults(
-        dict(zip(["/" + name for name in NAMES], CATS)), lambda r: Fault(stall=600) if r.number else None
-    ) as server:
-        stream = iter(urls(server.url + "/{0..5}.tar") | tarsamples(opener=Gopen(timeout=300), prefetch=3))
+@pytest.mark.parametrize(
+    ("fault", "opener"),
+    [
+        (Fault(stall=600), Gopen(timeout=300)),
+        (Fault(status=503), Gopen(patience=300, retries=50)),
+        (Fault(status=503, headers={"Retry-After": "300"}), Gopen(patience=300)),
+    ],
+)
+def test_leaving_while_a_server_is_away(fault: Fault, opener: Gopen) -> None:
+    files = {f"/{name}": data for name, data in zip(NAMES, CATS)}
+    with Faults(files, lambda request: fault if request.path != "/0.tar" else None) as server:
+        stream = iter(urls(server.url + "/{0..5}.tar") | tarsamples(opener=opener, prefetch=3))
         next(stream)
-        until(lambda: len(server.requests) == 4)
-        del stream
-        assert threads() == 0
-
-
-def test_leaving_while_a_server_is_away() -> None:
-    with Faults(
-        dict(zip(["/" + name for name in NAMES], CATS)), lambda r: Fault(status=503) if r.path != "/0.tar" else None
-    ) as server:
-        stream = iter(urls(server.url + "/{0..5}.tar") | tarsamples(opener=Gopen(patience=300, retries=50), prefetch=3))
-        next(stream)
-        until(lambda: len(server.requests) >= 8)
+        until(lambda: len(server.requests) >= 4)
         del stream
         assert threads() == 0

@@ -40,10 +40,13 @@ def check_schemes(given: Collection[str]) -> frozenset[str]:
     return schemes
 
 
-def entries(url: str, opener: Callable[[str, int], Any], schemes: frozenset[str]) -> Iterator[tuple[str, bool]]:
-    """The entries of a list: each as a URL or path, and whether it is a pattern to be expanded (else a mere name).
+def entries(
+    url: str, opener: Callable[[str, int], Any], schemes: frozenset[str], unbraced: Callable[[str], list[str]]
+) -> Iterator[tuple[str, bool]]:
+    """The entries of a list: each as a URL or path, and whether it may be a glob (names in an index are no patterns).
 
-    Plain names are relative to the folder in which the list is.
+    Braces are expanded by `unbraced` before anything is decided: `{pipe,x}:` is a pipe, too. Plain names are relative
+    to the folder in which the list is.
     """
     with io.BufferedReader(opener(url, 0)) as file:
         data = file.read(LIMIT + 1)
@@ -57,11 +60,16 @@ def entries(url: str, opener: Callable[[str, int], Any], schemes: frozenset[str]
         raise SourceError(f"the list {redacted(url)} can't be read: {error}") from error
     if not names:
         raise SourceError(f"the list {redacted(url)} names no shards")
-    for name in names:
+    for entry in names:
         try:
-            yield _placed(name, url, schemes), not is_index
+            if not is_index and _size(entry) > MOST:
+                raise ValueError(f"its braces stand for more than {MOST:,} names")
+            for name in [entry] if is_index else unbraced(entry):
+                yield _placed(name, url, schemes), not is_index
         except ValueError as error:
-            raise SourceError(f"the list {redacted(url)} names {redacted(name)!r:.200}: {error}") from None
+            if isinstance(error, SourceError):
+                raise
+            raise SourceError(f"the list {redacted(url)} names {redacted(entry)!r:.200}: {error}") from None
 
 
 def _lines(text: str) -> list[str]:
@@ -96,8 +104,6 @@ def _placed(name: str, url: str, schemes: frozenset[str]) -> str:
         raise ValueError("lists may not name chains of filesystems (::)")
     if name.startswith("@"):
         raise ValueError("lists may not name lists")
-    if _size(name) > MOST:
-        raise ValueError(f"its braces stand for more than {MOST:,} names")
     scheme = scheme_of(name)
     if scheme in NEVER or scheme not in schemes:
         may = ", ".join(sorted(known or "plain paths" for known in schemes))

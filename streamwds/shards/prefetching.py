@@ -189,6 +189,8 @@ def read_ahead(pairs: Iterator[Pair], n: int, buffer: int = BUFFER, opener: Open
             given = [opener for opener in given if opener.fetched]
             while more and len(ahead) + len(given) <= n:
                 pull(fetch=True)
+            if more and not ahead:
+                pull(fetch=False)
             if not ahead:
                 break
             item, at = ahead.popleft()

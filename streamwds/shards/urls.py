@@ -45,9 +45,8 @@ def expand(pattern: str, opener: Opener = open_url, schemes: frozenset[str] = LI
     found: list[str] = []
     for name in _unbraced(_with_variables(pattern)):
         if name.startswith("@"):
-            for entry, is_pattern in entries(name[1:], opener, schemes):
-                names = _unbraced(entry) if is_pattern else [entry]
-                found += [url for name in names for url in (_matching(name, opener) if is_pattern else [name])]
+            for entry, is_pattern in entries(name[1:], opener, schemes, _unbraced):
+                found += _matching(entry, opener) if is_pattern else [entry]
         else:
             found += _matching(name, opener)
     return found
@@ -87,11 +86,16 @@ def _matching(name: str, opener: Opener) -> list[str]:
         found = matching(name, opener if isinstance(opener, Gopen) else open_url) if "://" in name else [name]
         where = "there"
     else:
-        found = [name] if os.path.exists(name) else sorted(glob.glob(name))
+        found = [name] if os.path.exists(name) else sorted(map(_as_path, glob.glob(name)))
         where = f"in {os.getcwd()}"
     if not found:
         raise SourceError(f"no file matches {redacted(name)!r} ({where})")
     return found
+
+
+def _as_path(name: str) -> str:
+    """The name of a file, written so that it is no URL, whatever the file is called."""
+    return os.path.join(os.curdir, name) if scheme_of(name) else name
 
 
 def _patterns(given: Iterable[Any]) -> tuple[str, ...]:
