@@ -375,9 +375,12 @@ def _after(kind: str) -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
         yield ("number", st.just(wds.map(len)))
         yield ("field", st.just(wds.map(operator.itemgetter("__key__"))))
     elif kind == "url":
-        yield ("sample", st.just(wds.tarsamples) | st.builds(wds.tarsamples, eof=_eofs, handler=_handlers))
+        ahead = st.sampled_from([0, 0, 1, 3])
+        yield ("sample", st.just(wds.tarsamples))
+        yield ("sample", st.builds(wds.tarsamples, eof=_eofs, prefetch=ahead, handler=_handlers))
         yield ("shard", st.just(wds.open_shards) | st.builds(wds.open_shards, handler=_handlers))
     elif kind == "shard":
+        yield (kind, st.builds(wds.prefetch_shards, st.sampled_from([0, 1, 3])))
         yield ("member", st.just(wds.tarfiles) | st.builds(wds.tarfiles, eof=_eofs, handler=_handlers))
     elif kind == "member":
         yield ("sample", st.just(wds.group_by_keys) | st.builds(wds.group_by_keys, handler=_handlers))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import signal
 import socket
 import subprocess
@@ -19,13 +20,14 @@ __all__ = ["Nginx", "free_port", "nginx", "s3"]
 
 CONF = """
 daemon off;
+user {user};
 worker_processes 1;
 pid {folder}/nginx.pid;
 error_log {folder}/error.log;
 events {{ worker_connections 256; }}
 http {{
-    access_log {folder}/access.log plain;
     log_format plain '$request_method $uri $http_range $status $body_bytes_sent';
+    access_log {folder}/access.log plain;
     client_body_temp_path {folder}/temp;
     proxy_temp_path {folder}/temp;
     fastcgi_temp_path {folder}/temp;
@@ -39,7 +41,7 @@ http {{
         location /whole/ {{ alias {root}/; max_ranges 0; }}
         location /slow/ {{ alias {root}/; limit_rate 400k; }}
         location /packed/ {{ alias {root}/; gzip on; gzip_types *; gzip_min_length 0; }}
-        location /moved/ {{ return 302 /$request_uri; }}
+        location ~ ^/moved/(.*) {{ return 302 /$1; }}
     }}
 }}
 """
@@ -75,7 +77,7 @@ def nginx(root: Path, folder: Path) -> Generator[Nginx]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "temp").mkdir()
     port = free_port()
-    (folder / "nginx.conf").write_text(CONF.format(folder=folder, port=port, root=root))
+    (folder / "nginx.conf").write_text(CONF.format(folder=folder, port=port, root=root, user=getpass.getuser()))
     server = Nginx(f"http://127.0.0.1:{port}", folder)
     try:
         server.start()
