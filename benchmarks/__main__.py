@@ -14,8 +14,8 @@ from pathlib import Path
 
 from benchmarks.frame import Result, machine, measure, table
 
-THEMES = ("imports", "reading", "decoding", "tenbin")
-PACKAGES = ("numpy", "pillow", "torch", "webdataset")
+THEMES = ("imports", "reading", "decoding", "tenbin", "sources")
+PACKAGES = ("numpy", "pillow", "torch", "urllib3", "webdataset")
 
 
 def main() -> None:

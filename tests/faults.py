@@ -66,6 +66,7 @@ class Faults:
 
     ranges: whether it knows ranges. validators: what it says its objects are known by.
     delay: seconds before each answer. rate: bytes a second, of each connection.
+    port: where it listens; 0: where nothing else does.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Faults:
         validators: Literal["etag", "weak", "modified", "none"] = "etag",
         delay: float = 0.0,
         rate: float | None = None,
+        port: int = 0,
     ) -> None:
         self.files = dict(files)
         self.fault = fault
@@ -88,7 +90,7 @@ class Faults:
         self.stopped = threading.Event()
         self.lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"app": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 

@@ -165,8 +165,11 @@ def test_gopen_tells(path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest
 
 
 def test_only_two_modes(path: Path) -> None:
-    with pytest.raises(ValueError, match='"rb" or "wb"'):
+    with pytest.raises(ValueError, match='mode is "rb"'):
         gopen(path, "ab")  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match="at 512"):
+        gopen(path, "wb", 512)
+    assert path.read_bytes() == DATA
 
 
 # ---- standard input and output

@@ -48,8 +48,8 @@ class Scheme:
     jumps: whether opening at an offset costs no more than opening at the start.
     """
 
-    open: Open
-    create: Create | None = None
+    open: Open = attrs.field(repr=code)
+    create: Create | None = attrs.field(default=None, repr=code)
     jumps: bool = False
 
 
@@ -205,10 +205,10 @@ def gopen(
     b'cat'
     """
     name, opener = os.fspath(url), Gopen(**options)
-    if mode == "wb":
+    if mode == "wb" and not offset:
         return Writing(opener.create(name))
     if mode != "rb":
-        raise ValueError(f'mode is "rb" or "wb", not {mode!r}')
+        raise ValueError(f'mode is "rb", or "wb" without an offset; not {mode!r}{f" at {offset}" if offset else ""}')
     raw: Any = opener(name, offset)
     size = int(os.environ.get("GOPEN_BUFFER", BUFFER)) if bufsize is None else bufsize
     return raw if size <= 0 else io.BufferedReader(raw, size)

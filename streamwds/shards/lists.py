@@ -11,7 +11,7 @@ import json
 import os
 import posixpath
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from streamwds.errors import SourceError
@@ -30,7 +30,7 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
 RANGE = re.compile(r"(-?\w+)\.\.(-?\w+)(?:\.\.-?\w+)?")
 
 
-def check_schemes(given: Collection[str]) -> frozenset[str]:
+def check_schemes(given: Any) -> frozenset[str]:
     """The schemes as a set; a `ValueError` for those that no list may have."""
     if isinstance(given, str) or not all(isinstance(scheme, str) for scheme in given):
         raise ValueError(f"schemes is a set of names such as {{'https', 's3'}}, not {given!r}")

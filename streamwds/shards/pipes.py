@@ -41,17 +41,25 @@ def _start(url: str, options: Gopen, **streams: Any) -> subprocess.Popen[bytes]:
     if not options.allow_pipe:
         raise OpenError("pipe: URLs run a command, which only an opener Gopen(allow_pipe=True) does", url=url)
     try:
-        return subprocess.Popen(url.partition(":")[2], shell=True, bufsize=0, start_new_session=True, **streams)
+        command = url.partition(":")[2]
+        started: Any = subprocess.Popen(command, shell=True, bufsize=0, start_new_session=True, **streams)
+        return cast("subprocess.Popen[bytes]", started)
     except (OSError, ValueError) as error:  # (ValueError: a command with a NUL)
         raise OpenError(f"its command can't be run: {error}", url=url) from error
+
+
+def _signal(process: subprocess.Popen[bytes], ending: signal.Signals) -> None:
+    """To a command and all that it started."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, ending)
 
 
 def _reap(process: subprocess.Popen[bytes]) -> None:
     """See a command to its end: by itself, for it has no one to write to any more, else by signals."""
     for ending in (None, signal.SIGTERM, signal.SIGKILL):
         if ending is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, ending)
+            _signal(process, ending)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(PATIENCE)
             return
@@ -61,6 +69,7 @@ def _reap(process: subprocess.Popen[bytes]) -> None:
 class _Reading(io.RawIOBase):
     def __init__(self, url: str, options: Gopen) -> None:
         self._url = url
+        self._timeout = options.timeout
         self._process = _start(url, options, stdout=subprocess.PIPE)
         self._output = cast("io.FileIO", self._process.stdout)
 
@@ -69,14 +78,22 @@ class _Reading(io.RawIOBase):
 
     def readinto(self, buffer: Any, /) -> int:
         got = self._output.readinto(buffer)
-        if not got and len(buffer) and (status := self._process.wait()):
-            raise OpenError(f"its command ended {_said(status)}, so what it wrote may be cut", url=self._url)
+        if not got and len(buffer):
+            self._check()
         return got or 0
+
+    def _check(self) -> None:
+        """At the end of what it writes: did the command end well?"""
+        try:
+            status = self._process.wait(self._timeout)
+        except subprocess.TimeoutExpired as error:
+            raise OpenError("its command writes no more, and doesn't end", url=self._url) from error
+        if status:
+            raise OpenError(f"its command ended {_said(status)}, so what it wrote may be cut", url=self._url)
 
     def stop(self) -> None:
         """Let a read in another thread end."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGTERM)
+        _signal(self._process, signal.SIGTERM)
 
     def close(self) -> None:
         if not self.closed:
@@ -104,9 +121,7 @@ class _Writing:
 
     def discard(self) -> None:
         """End the command before it learns that its input has ended."""
-        if self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        _signal(self._process, signal.SIGKILL)
         self._process.wait()
         self._input.close()
 

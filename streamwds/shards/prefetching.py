@@ -95,6 +95,8 @@ class _Fetched(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int:
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
         with self._changed:
             self._changed.wait_for(lambda: self._pieces or self._ended)
             if not self._pieces:

@@ -7,13 +7,15 @@ what the store says of the object (size, ETag, time …) compared, and no end be
 from __future__ import annotations
 
 import contextlib
+import os
 import posixpath
 import secrets
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from streamwds.errors import ChangedError, OpenError, UnreachableError, WriteError
+from streamwds.errors import ChangedError, OpenError, WriteError
+from streamwds.redacted import redacted
 from streamwds.shards.resuming import Passing, Resuming, Tries, note
 from streamwds.shards.writing import Spooled
 
@@ -24,7 +26,7 @@ __all__ = ["create_remote", "matching", "open_remote"]
 
 BLOCK = 8 << 20  # what a store is asked for at a time
 MARKS = ("size", "etag", "generation", "version", "versionid", "md5", "md5hash", "mtime", "lastmodified", "updated")
-FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError, ValueError)
+FINAL = (PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError, TypeError, ValueError)
 IN_PLACE = {
     "file",
     "local",
@@ -45,17 +47,16 @@ def open_remote(url: str, offset: int, options: Gopen) -> BinaryIO:
 
 def create_remote(url: str, options: Gopen) -> Spooled:
     """Something to be put where fsspec finds it."""
-    filesystem, path = _filesystem(url, options)
+    filesystem, path = Tries(url, options).until(lambda: _filesystem(url, options))
+
+    def put(file: Any) -> None:
+        with _failures(url):
+            _put(filesystem, path, file)
 
     def upload(file: BinaryIO) -> None:
-        def put() -> None:
-            file.seek(0)
-            with _failures(url):
-                _put(filesystem, path, file)
-
         try:
-            Tries(url, options).until(put)
-        except (OpenError, UnreachableError) as error:
+            Tries(url, options).until(lambda: put(file))
+        except OpenError as error:
             raise WriteError(error.message, url=url) from error
 
     return Spooled(upload)
@@ -63,9 +64,9 @@ def create_remote(url: str, options: Gopen) -> Spooled:
 
 def matching(url: str, options: Gopen) -> list[str]:
     """The URLs that match a pattern, sorted."""
-    filesystem, path = _filesystem(url, options)
 
     def found() -> list[str]:
+        filesystem, path = _filesystem(url, options)
         with _failures(url):
             return sorted(filesystem.unstrip_protocol(name) for name in filesystem.glob(path))
 
@@ -77,22 +78,23 @@ class _Object:
 
     def __init__(self, url: str, options: Gopen) -> None:
         self.url = url
-        self.filesystem, self.path = _filesystem(url, options)
+        self.options = options
         self.marks: dict[str, str] | None = None
 
     def connect(self, at: int) -> _Reading:
         note("%s: open at byte %d", self.url, at)
+        filesystem, path = _filesystem(self.url, self.options)
         with _failures(self.url):
             if self.marks is not None:
-                self.filesystem.invalidate_cache(self.path)
-            file = self.filesystem.open(self.path, "rb", block_size=BLOCK)
+                filesystem.invalidate_cache(path)
+            file = filesystem.open(path, "rb", block_size=BLOCK)
         try:
             with _failures(self.url):
-                details = getattr(file, "details", None) or self.filesystem.info(self.path)
+                details = getattr(file, "details", None) or filesystem.info(path)
                 self._check({key.lower(): str(value) for key, value in details.items() if key.lower() in MARKS})
                 if at:
                     file.seek(at)
-            return _Reading(self, file, at, details.get("size"))
+            return _Reading(self.url, file, at, details.get("size"))
         except BaseException:
             file.close()
             raise
@@ -107,14 +109,16 @@ class _Object:
 
 
 class _Reading:
-    def __init__(self, whole: _Object, file: Any, at: int, size: int | None) -> None:
-        self._whole = whole
+    """A file of fsspec's, at an offset."""
+
+    def __init__(self, url: str, file: Any, at: int, size: int | None) -> None:
+        self._url = url
         self._file = file
         self._at = at
         self._size = size
 
     def read(self, size: int) -> bytes:
-        with _failures(self._whole.url):
+        with _failures(self._url):
             data: bytes = self._file.read(size)
         self._at += len(data)
         if not data and self._size is not None and self._at < self._size:
@@ -129,54 +133,58 @@ class _Reading:
             self._file.close()
 
 
-def _put(filesystem: Any, path: str, file: BinaryIO) -> None:
+def _put(filesystem: Any, path: str, file: Any) -> None:
     """Copy a file to its place; where it would grow there before all eyes, under another name first."""
     protocols = {filesystem.protocol} if isinstance(filesystem.protocol, str) else set(filesystem.protocol)
     folder, name = posixpath.split(path)
     place = posixpath.join(folder, f".{name}.{secrets.token_hex(4)}.partial") if protocols & IN_PLACE else path
     try:
-        with filesystem.open(place, "wb", block_size=BLOCK) as target:
-            while data := file.read(BLOCK):
-                target.write(data)
+        filesystem.put_file(file.name, place)
+        filesystem.invalidate_cache(place)
+        size, there = os.path.getsize(file.name), filesystem.info(place)["size"]
+        if there != size:
+            raise Passing(f"{there} of {size} bytes arrived")
         if place != path:
             filesystem.mv(place, path)
     except BaseException:
-        with contextlib.suppress(Exception):
-            if place != path:
+        if place != path:
+            with contextlib.suppress(Exception):
                 filesystem.rm_file(place)
         raise
 
 
 @contextlib.contextmanager
-def _failures(url: str) -> Any:
-    """The failures of all those libraries as ours: what can't be otherwise next time, and what may be."""
+def _failures(url: str) -> Generator[None]:
+    """The failures of all those libraries as ours: those that will be the same next time, and those that may pass."""
     try:
         yield
-    except (OpenError, ChangedError):
+    except (OpenError, ChangedError, Passing):
         raise
-    except FINAL as error:
-        missing = "there is no such object" if isinstance(error, FileNotFoundError) else None
-        raise OpenError(missing or f"{type(error).__name__}: {error}", url=url) from error
+    except ImportError as error:
+        raise OpenError(f"fsspec needs a package for this scheme: {error}", url=url) from error
     except Exception as error:
-        if type(error).__name__ == "FileExpired":
-            raise ChangedError(f"it changed while it was read: {error}", url=url) from error
-        raise Passing(f"{type(error).__name__}: {error}") from error
+        kind = type(error).__name__
+        said = f"{kind}: {redacted(str(error))}"
+        if kind == "FileExpired":
+            raise ChangedError(f"it changed while it was read: {said}", url=url) from error
+        if isinstance(error, FileNotFoundError):
+            raise OpenError("there is no such object", url=url) from error
+        if isinstance(error, FINAL) or "Credential" in kind or "Authentication" in kind:
+            raise OpenError(said, url=url) from error
+        raise Passing(said) from error
 
 
 def _filesystem(url: str, options: Gopen) -> tuple[Any, str]:
+    """The filesystem of a URL (fsspec keeps it for the next time), and the path in it."""
     try:
         core = import_module("fsspec.core")
     except ImportError as error:
         raise OpenError(
             "URLs of this scheme are left to fsspec, which isn't installed: pip install 'streamwds[fsspec]'", url=url
         ) from error
-    try:
+    with _failures(url):
         found: tuple[Any, str] = core.url_to_fs(url, **_thawed(options.storage_options))
         return found
-    except ImportError as error:
-        raise OpenError(f"fsspec needs a package for this scheme: {error}", url=url) from error
-    except Exception as error:
-        raise OpenError(f"fsspec can't open it: {error}", url=url) from error
 
 
 def _thawed(value: Any) -> Any:

@@ -79,6 +79,8 @@ class Tries:
     def again(self, failure: Passing) -> None:
         """Wait; an `UnreachableError` if that was the last try."""
         self._failed += 1
+        if self._failed <= self.options.retries:
+            self._wait(failure)
         if self._failed > self.options.retries or self.stopped.is_set():
             error = UnreachableError(
                 f"{failure} (tried {self._failed} times; Gopen(retries=…, timeout=…) says how long to go on)",
@@ -86,6 +88,8 @@ class Tries:
             )
             error.skippable = self.options.skip_unreachable
             raise error from failure.__cause__
+
+    def _wait(self, failure: Passing) -> None:
         wait = failure.wait
         if wait is None:
             wait = 0.0 if self._progress else _chance.uniform(0, BACKOFF * 2 ** min(self._failed - 1, 20))
@@ -121,6 +125,8 @@ class Resuming(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int:
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
         data = self._tries.until(lambda: self._some(min(len(buffer), PIECE))) if len(buffer) else b""
         buffer[: len(data)] = data
         return len(data)

@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
-from streamwds.errors import ChangedError, OpenError, UnreachableError, WriteError
-from streamwds.memo import Memo
+from streamwds.errors import ChangedError, OpenError, WriteError
 from streamwds.redacted import redacted
 from streamwds.shards.resuming import Passing, Resuming, Tries, note
 from streamwds.shards.writing import Spooled
@@ -59,7 +58,7 @@ def create_web(url: str, options: Gopen) -> Spooled:
 
         try:
             Tries(url, options).until(put)
-        except (OpenError, UnreachableError) as error:
+        except OpenError as error:
             raise WriteError(error.message, url=url) from error
 
     return Spooled(upload)
@@ -107,6 +106,8 @@ class _Object:
         total = int(ranged["total"]) if ranged and ranged["total"] != "*" else None
         if status == 416:
             self._check_total(total)
+            if at > self.base and at != self.total:
+                raise self.changed(f"it ends before byte {at}, up to which it was read")
             if (self.total or 0) > start:
                 raise OpenError(f"the server has no bytes from {start} on, of {self.total}", url=self.url)
             _finish(response)
@@ -128,18 +129,18 @@ class _Object:
         if not self.asked:
             self.asked, self.etag, self.modified = True, etag, modified
         elif self.etag is not None and etag != self.etag:
-            raise self._changed(f"its ETag was {self.etag}, and is {etag}")
+            raise self.changed(f"its ETag was {self.etag}, and is {etag}")
         elif self.etag is None and self.modified is not None and modified not in (None, self.modified):
-            raise self._changed(f"it was last modified at {self.modified}, and now at {modified}")
+            raise self.changed(f"it was last modified at {self.modified}, and now at {modified}")
         self._check_total(total)
 
     def _check_total(self, total: int | None) -> None:
         if self.total is None:
             self.total = total
         elif total not in (None, self.total):
-            raise self._changed(f"it had {self.total} bytes, and has {total}")
+            raise self.changed(f"it had {self.total} bytes, and has {total}")
 
-    def _changed(self, how: str) -> ChangedError:
+    def changed(self, how: str) -> ChangedError:
         return ChangedError(f"it changed while it was read: {how}", url=self.url)
 
 
@@ -166,12 +167,12 @@ class _Body:
             data = self._receive(min(place - self._next, PIECE))
             if not data:
                 if self._at > self._whole.base:
-                    raise self._whole._changed(f"it ends before byte {self._at}, up to which it was read")
+                    raise self._whole.changed(f"it ends before byte {self._at}, up to which it was read")
                 return b""  # (of an object that ends before the place where reading was to begin)
             if compared and self._digest is not None:
                 self._digest.update(data)
                 if self._next == self._at and self._digest.digest() != self._whole.digest.digest():
-                    raise self._whole._changed(f"its first {self._at} bytes are not those that were read")
+                    raise self._whole.changed(f"its first {self._at} bytes are not those that were read")
         data = self._receive(size)
         self._at = self._next
         if self._digest is not None:
@@ -323,8 +324,8 @@ def _failures() -> tuple[type[Exception], ...]:
     return (import_module("urllib3.exceptions").HTTPError, http.client.HTTPException, OSError)
 
 
-def _new_pool(key: tuple[int, str | None]) -> Any:
-    urllib3, (_, proxy) = import_module("urllib3"), key
+def _new_pool(proxy: str | None) -> Any:
+    urllib3 = import_module("urllib3")
     options = {"num_pools": 16, "maxsize": 32}
     if proxy is None:
         return urllib3.PoolManager(**options)
@@ -332,8 +333,7 @@ def _new_pool(key: tuple[int, str | None]) -> Any:
     return urllib3.ProxyManager(_bare(proxy), proxy_headers=headers, **options)
 
 
-# by process, for no two can share connections, and by proxy
-_pools: Memo[tuple[int, str | None], Any] = Memo(_new_pool, most=64)
+_pools: dict[tuple[int, str | None], Any] = {}  # by process, for no two can share connections, and by proxy
 
 
 def _pool(url: str) -> Any:
@@ -342,7 +342,8 @@ def _pool(url: str) -> Any:
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     if proxy is not None and proxy_bypass(parts.hostname or ""):
         proxy = None
-    return _pools[os.getpid(), proxy]
+    key = os.getpid(), proxy
+    return _pools.get(key) or _pools.setdefault(key, _new_pool(proxy))  # (one for all threads)
 
 
 def forget_connections() -> None:

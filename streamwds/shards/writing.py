@@ -24,11 +24,11 @@ class Target(Protocol):
 
 
 class Spooled:
-    """Kept in a temporary file until it is complete, for the store takes it whole; `upload` may be tried repeatedly."""
+    """Kept in a temporary file until it is complete, for the store takes it whole."""
 
     def __init__(self, upload: Callable[[BinaryIO], None]) -> None:
         self._upload = upload
-        self._file = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115
+        self._file = cast("BinaryIO", tempfile.NamedTemporaryFile(suffix=".partial"))  # noqa: SIM115
 
     def write(self, data: Any, /) -> int:
         return self._file.write(data)

@@ -20,6 +20,7 @@ from streamwds import (
     group_by_keys,
     map,
     open_shards,
+    prefetch_shards,
     select,
     shuffle,
     split_by_worker,
@@ -70,6 +71,8 @@ def wrong() -> None:
     _ = urls("a") | tarfiles
     _ = urls("a") | group_by_keys
     _ = urls("a") | open_shards | tarsamples
+    _ = urls("a") | prefetch_shards(2)
+    _ = urls("a") | open_shards | prefetch_shards
     _ = urls("a") | open_shards | group_by_keys
     _ = urls("a") | tarsamples | open_shards
     _ = urls("a") | open_shards | tarfiles | decode()

@@ -17,6 +17,7 @@ from typing_extensions import assert_type
 from streamwds import (
     Batch,
     Context,
+    Gopen,
     Member,
     Position,
     Sample,
@@ -31,6 +32,7 @@ from streamwds import (
     identity,
     map,
     open_shards,
+    prefetch_shards,
     reraise_exception,
     select,
     shuffle,
@@ -45,6 +47,7 @@ from streamwds import (
     to_tuple,
     unbatched,
     urls,
+    urls_from,
     warn_and_continue,
 )
 from streamwds.stage import Batching, Into, Ready, Same, Unbatching
@@ -76,6 +79,8 @@ def streams() -> None:
     assert_type(urls("a") | tarsamples(eof="lenient", handler=skip_at_most(3)), Stream[Sample])
     assert_type(urls("a") | open_shards, Stream[Shard])
     assert_type(urls("a") | open_shards | tarfiles, Stream[Member])
+    assert_type(urls_from("a.txt") | open_shards(opener=Gopen()) | prefetch_shards(4) | tarfiles, Stream[Member])
+    assert_type(urls("a") | tarsamples(opener=Gopen(timeout=5), prefetch=4), Stream[Sample])
     assert_type(urls("a") | open_shards | tarfiles | group_by_keys, Stream[Sample])
     assert_type(urls("a") | open_shards(handler=reraise_exception) | tarfiles(eof="strict"), Stream[Member])
     assert_type(urls("a") | tarsamples | shuffle(3) | take(5) | to_tuple("jpg", "cls"), Stream[tuple[Any, ...]])
