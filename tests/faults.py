@@ -65,7 +65,7 @@ class Faults:
     """The server, started by `with`. `files` may be changed while it runs.
 
     ranges: whether it knows ranges. validators: what it says its objects are known by.
-    delay: seconds before each answer. rate: bytes a second, of each connection.
+    delay: seconds before each answer. rate: bytes a second, of all answers together.
     port: where it listens; 0: where nothing else does.
     """
 
@@ -89,6 +89,7 @@ class Faults:
         self.requests: list[Request] = []
         self.stopped = threading.Event()
         self.lock = threading.Lock()
+        self.due = 0.0  # when what was sent so far has gone through, at this rate
         handler = type("Handler", (_Handler,), {"app": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
         self._server.daemon_threads = True
@@ -198,14 +199,17 @@ class _Handler(BaseHTTPRequestHandler):
         }[self.app.validators]
 
     def _send(self, data: memoryview, fault: Fault) -> None:
-        app, sent, began = self.app, 0, time.perf_counter()
+        app, sent = self.app, 0
         stop = min(found for found in (fault.cut, fault.stall, len(data)) if found is not None)
         while sent < stop and not app.stopped.is_set():
             piece = data[sent : min(sent + PIECE, stop)]
             self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), bytes(piece)) if fault.chunked else piece)
             sent += len(piece)
             if app.rate is not None:
-                time.sleep(max(0.0, began + sent / app.rate - time.perf_counter()))
+                with app.lock:
+                    app.due = max(app.due, time.perf_counter()) + len(piece) / app.rate
+                    wait = app.due - time.perf_counter()
+                time.sleep(max(0.0, wait))
         if fault.stall is not None:
             app.stopped.wait(30)
         if stop < len(data) or fault.longer or fault.stall is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import multiprocessing
 import os
 import random
 import sys
@@ -487,6 +488,22 @@ def test_the_law_of_resuming(ranges: bool, pack: Callable[[bytes], bytes]) -> No
     with Faults({f"/{n}.tar": data for n, data in enumerate(small)}, ranges=ranges) as server:
         assert check_resume(urls(server.url + "/{0..2}.tar") | tarsamples) == 15
         assert check_resume(urls(server.url + "/{0..2}.tar") | open_shards | tarfiles | group_by_keys) == 15
+
+
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_processes_have_connections_of_their_own(ahead: int) -> None:
+    with Faults({f"/{n}.tar": shard(n, 20) for n in range(4)}) as server:
+        stream = urls(server.url + "/{0..3}.tar") | tarsamples(opener=QUICK, prefetch=ahead)
+        expected = bins(stream)  # (from here on, connections are kept)
+        for method in ("fork", "spawn"):
+            with multiprocessing.get_context(method).Pool(2) as pool:
+                found = pool.map(read_again, [stream] * 4, chunksize=1)
+            assert found == [expected] * 4
+            assert bins(stream) == expected
+
+
+def read_again(stream: Any) -> list[tuple[str, bytes]]:
+    return bins(stream)
 
 
 # ---- writing

@@ -25,6 +25,7 @@ from streamwds.errors import OpenError, WriteError
 from streamwds.shards.local import create_local, create_standard, open_local, open_standard, scheme_of
 from streamwds.shards.pipes import create_pipe, open_pipe
 from streamwds.shards.remote import create_remote, open_remote
+from streamwds.shards.resuming import note
 from streamwds.shards.web import create_web, open_web
 from streamwds.shards.writing import Target
 from streamwds.values import FrozenMapping, code
@@ -122,6 +123,7 @@ class Gopen:
 
     def __call__(self, url: str, offset: int = 0) -> BinaryIO:
         """The bytes at a URL, from an offset on, as an unbuffered binary file."""
+        note("%s: open at byte %d", url, offset)
         return self._scheme(url).open(url, offset, self)
 
     def create(self, url: str) -> Target:
@@ -174,20 +176,13 @@ class _Hidden:
 
 @overload
 def gopen(
-    url: str | os.PathLike[str],
-    mode: Literal["rb"] = "rb",
-    offset: int = 0,
-    *,
-    bufsize: int | None = None,
-    **options: Any,
+    url: Name, mode: Literal["rb"] = "rb", offset: int = 0, *, bufsize: int | None = None, **options: Any
 ) -> BinaryIO: ...
 @overload
 def gopen(
-    url: str | os.PathLike[str], mode: Literal["wb"], offset: int = 0, *, bufsize: int | None = None, **options: Any
+    url: Name, mode: Literal["wb"], offset: int = 0, *, bufsize: int | None = None, **options: Any
 ) -> Writing: ...
-def gopen(
-    url: str | os.PathLike[str], mode: str = "rb", offset: int = 0, *, bufsize: int | None = None, **options: Any
-) -> Any:
+def gopen(url: Name, mode: str = "rb", offset: int = 0, *, bufsize: int | None = None, **options: Any) -> Any:
     """Open a path or URL, for reading ("rb") or writing ("wb"), as a binary file.
 
     Parameters

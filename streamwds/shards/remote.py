@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from streamwds.errors import ChangedError, OpenError, WriteError
 from streamwds.redacted import redacted
-from streamwds.shards.resuming import Passing, Resuming, Tries, note
+from streamwds.shards.resuming import Passing, Resuming, Tries
 from streamwds.shards.writing import Spooled
 
 if TYPE_CHECKING:
@@ -82,7 +82,6 @@ class _Object:
         self.marks: dict[str, str] | None = None
 
     def connect(self, at: int) -> _Reading:
-        note("%s: open at byte %d", self.url, at)
         filesystem, path = _filesystem(self.url, self.options)
         with _failures(self.url):
             if self.marks is not None:

@@ -82,10 +82,9 @@ class Tries:
         if self._failed <= self.options.retries:
             self._wait(failure)
         if self._failed > self.options.retries or self.stopped.is_set():
-            error = UnreachableError(
-                f"{failure} (tried {self._failed} times; Gopen(retries=…, timeout=…) says how long to go on)",
-                url=self.url,
-            )
+            times = "once" if self._failed == 1 else f"{self._failed} times"
+            hint = "Gopen(retries=…, timeout=…) says how long to go on"
+            error = UnreachableError(f"{failure} (tried {times}; {hint})", url=self.url)
             error.skippable = self.options.skip_unreachable
             raise error from failure.__cause__
 

@@ -23,7 +23,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from streamwds.errors import ChangedError, OpenError, WriteError
 from streamwds.redacted import redacted
-from streamwds.shards.resuming import Passing, Resuming, Tries, note
+from streamwds.shards.resuming import Passing, Resuming, Tries
 from streamwds.shards.writing import Spooled
 
 if TYPE_CHECKING:
@@ -87,7 +87,6 @@ class _Object:
 
     def connect(self, at: int) -> _Body:
         start = self.base if self.asked and self.validator is None else at
-        note("%s: open at byte %d", self.url, start)
         headers: dict[str, str] = {}
         if start:
             headers["Range"] = f"bytes={start}-"
