@@ -161,6 +161,9 @@ HOSTILE = [
     "{a..z}" * 6,
     "{0,1}" * 30,
     "{{0..9999},{0..9999}}{0..9999}",
+    "{0..9999999999999999999}",
+    "{-999999999999999999999..5}",
+    "{" * 5000 + "a,b" + "}" * 5000,
     "\\pipe:touch ran",
     "pipe\\:touch ran",
 ]
@@ -239,6 +242,12 @@ def test_broken_lists(folder: Path, content: bytes, said: str) -> None:
 def test_broken_indexes(folder: Path, content: str) -> None:
     with pytest.raises(SourceError, match=r"the list index\.json"):
         urls_from(write(folder / "index.json", content).name)
+
+
+def test_the_braces_of_all_lines_count(folder: Path) -> None:
+    assert len(list(urls_from(write(folder / "list.txt", *["{0..999}"] * 10)))) == 10_000
+    with pytest.raises(SourceError, match="the braces in a list may stand for 1,000,000 names"):
+        urls_from(write(folder / "list.txt", *["{0..99999}"] * 11))
 
 
 def test_a_list_without_an_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -201,7 +201,7 @@ def gopen(url: Name, mode: str = "rb", offset: int = 0, *, bufsize: int | None =
     """
     name, opener = os.fspath(url), Gopen(**options)
     if mode == "wb" and not offset:
-        return Writing(opener.create(name))
+        return Writing(opener.create(name), name)
     if mode != "rb":
         raise ValueError(f'mode is "rb", or "wb" without an offset; not {mode!r}{f" at {offset}" if offset else ""}')
     raw: Any = opener(name, offset)
@@ -217,8 +217,9 @@ def open_for_writing(url: Name, opener: Gopen | None = None) -> Target:
 class Writing(io.BufferedIOBase):
     """A file that appears under its name when it is closed, and doesn't where a `with` block ends in an error."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, url: str) -> None:
         self._target = target
+        self._url = url
 
     def writable(self) -> bool:
         return True
@@ -230,8 +231,10 @@ class Writing(io.BufferedIOBase):
         if not self.closed:
             try:
                 self._target.publish()
-            except BaseException:
+            except BaseException as error:
                 self._target.discard()
+                if isinstance(error, OSError):
+                    raise WriteError(f"writing failed: {error.strerror or error}", url=self._url) from error
                 raise
             finally:
                 super().close()

@@ -25,8 +25,10 @@ LIST_SCHEMES = frozenset({"", "http", "https", "s3", "s3a", "gs", "gcs", "az", "
 
 NEVER = frozenset({"pipe", "file", "local", "ssh", "-"})  # these run something, or reach whatever this machine can read
 LIMIT = 1 << 28  # bytes of a list
-MOST = 10_000_000  # names that a line may stand for
+MOST = 1_000_000  # names for which the braces in a list may stand
+DEEPEST = 32  # braces within braces
 CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
+GROUP = re.compile(r"\{([^{}]*)\}")
 RANGE = re.compile(r"(-?\w+)\.\.(-?\w+)(?:\.\.-?\w+)?")
 
 
@@ -60,10 +62,13 @@ def entries(
         raise SourceError(f"the list {redacted(url)} can't be read: {error}") from error
     if not names:
         raise SourceError(f"the list {redacted(url)} names no shards")
+    room = MOST
     for entry in names:
         try:
-            if not is_index and _size(entry) > MOST:
-                raise ValueError(f"its braces stand for more than {MOST:,} names")
+            if not is_index and "{" in entry:
+                room -= _size(entry)
+                if room < 0:
+                    raise ValueError(f"the braces in a list may stand for {MOST:,} names, and here it is more")
             for name in [entry] if is_index else unbraced(entry):
                 yield _placed(name, url, schemes), not is_index
         except ValueError as error:
@@ -118,16 +123,23 @@ def _placed(name: str, url: str, schemes: frozenset[str]) -> str:
 
 
 def _size(pattern: str) -> int:
-    """At least how many names the braces of a pattern stand for, found without making them."""
+    """At most how many names the braces of a pattern stand for, found without making them."""
     size = 1
-    while groups := re.findall(r"\{([^{}]*)\}", pattern):
+    for _ in range(DEEPEST):
+        groups = GROUP.findall(pattern)
         for group in groups:
-            if ends := RANGE.fullmatch(group):
-                first, last = (int(end) if re.fullmatch(r"-?\d{1,18}", end) else ord(end[-1]) for end in ends.groups())
-                size *= abs(last - first) + 1
-            else:
-                size *= group.count(",") + 1
-        pattern = re.sub(r"\{[^{}]*\}", "", pattern)
-        if size > MOST:
-            break
-    return size
+            size *= _length(group) if size <= MOST else 1
+        if not groups:
+            return size
+        pattern = GROUP.sub("", pattern)
+    return MOST + 1
+
+
+def _length(group: str) -> int:
+    ends = RANGE.fullmatch(group)
+    if ends is None:
+        return group.count(",") + 1
+    if any(len(end) > 18 for end in ends.groups()):
+        return MOST + 1
+    first, last = (int(end) if end.lstrip("-").isdecimal() else ord(end[-1]) for end in ends.groups())
+    return abs(last - first) + 1

@@ -74,7 +74,10 @@ class _Standard(io.FileIO):
 
 def open_standard(url: str, offset: int, options: Gopen) -> BinaryIO:
     """Standard input, `offset` bytes further on."""
-    raw: Any = _Standard(os.dup(0), "rb")
+    try:
+        raw: Any = _Standard(os.dup(0), "rb")
+    except OSError as error:
+        raise OpenError(f"there is no standard input: {error.strerror}", url=url) from error
     while offset and (data := raw.read(min(offset, 1 << 18))):
         offset -= len(data)
     return cast("BinaryIO", raw)

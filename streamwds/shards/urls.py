@@ -84,12 +84,10 @@ def _matching(name: str, opener: Opener) -> list[str]:
         return [name]
     if scheme:
         found = matching(name, opener if isinstance(opener, Gopen) else open_url) if "://" in name else [name]
-        where = "there"
     else:
         found = [name] if os.path.exists(name) else sorted(map(_as_path, glob.glob(name)))
-        where = f"in {os.getcwd()}"
     if not found:
-        raise SourceError(f"no file matches {redacted(name)!r} ({where})")
+        raise SourceError(f"no file matches {redacted(name)!r}{'' if scheme else f' (in {os.getcwd()})'}")
     return found
 
 

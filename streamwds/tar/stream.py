@@ -206,14 +206,14 @@ def shard_bytes(shard: Shard, offset: int = 0) -> Generator[OpenShard]:
     jumps = offset > 0 and shard.jumps
     if jumps:
         with shard.open(offset) as there:
-            start = _start(there)
+            start = _start(there, shard.url)
             if checksum_holds(start):
                 yield OpenShard(_Front(there, start), shard.url, offset)
                 return
     with contextlib.ExitStack() as stack:
         raw: Any = stack.enter_context(shard.open())
         try:
-            start = _start(raw)
+            start = _start(raw, shard.url)
             library = _library(start, shard.url)
             seeks = library is None and raw.seekable()
             if seeks:
@@ -237,11 +237,14 @@ def shard_bytes(shard: Shard, offset: int = 0) -> Generator[OpenShard]:
         yield found
 
 
-def _start(raw: Any) -> bytes:
+def _start(raw: Any, url: str) -> bytes:
     """The first block of a file (a pipe may give less at a time), or all of a shorter one."""
     start = b""
-    while len(start) < BLOCK and (more := raw.read(BLOCK - len(start))):
-        start += more
+    try:
+        while len(start) < BLOCK and (more := raw.read(BLOCK - len(start))):
+            start += more
+    except _FAILURES as error:  # (of whatever kind, for the file may be one that a caller's opener unpacks)
+        raise OpenError(f"reading failed: {error}", url=url) from error
     return start
 
 
