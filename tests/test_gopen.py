@@ -237,11 +237,12 @@ def test_stopping_early_is_no_failure(path: Path) -> None:
 
 def test_a_command_that_does_not_end_is_ended() -> None:
     before = children()
-    with PIPES("pipe:echo; sleep 1000 & sleep 1000") as file:
+    sleep = f"sleep {100_000 + os.getpid()}"
+    with PIPES(f"pipe:echo; {sleep} & {sleep}") as file:
         assert file.read(1) == b"\n"
     assert children() <= before
     asleep = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout.splitlines()
-    assert "sleep 1000" not in asleep
+    assert sleep not in asleep
 
 
 def children() -> set[int]:

@@ -174,7 +174,7 @@ def test_hostile_lines_are_refused(folder: Path, name: str) -> None:
     write(folder / "other.txt", "a.tar")
     before = sorted(folder.rglob("*"))
     opener = Gopen(allow_pipe=True)
-    with pytest.raises(SourceError, match=r"the list .*list\.txt names"):
+    with pytest.raises(SourceError, match=r"the list .*list\.txt (names|has braces)"):
         urls_from(write(folder.parent / "list.txt", "a.tar", name), opener=opener)
     for index in ([name], {"shardlist": [{"url": name}]}):
         if "{" in name or "\\" in name:  # (a name in an index is no pattern)
@@ -246,7 +246,7 @@ def test_broken_indexes(folder: Path, content: str) -> None:
 
 def test_the_braces_of_all_lines_count(folder: Path) -> None:
     assert len(list(urls_from(write(folder / "list.txt", *["{0..999}"] * 10)))) == 10_000
-    with pytest.raises(SourceError, match="the braces in a list may stand for 1,000,000 names"):
+    with pytest.raises(SourceError, match="braces that stand for more than 1,000,000 names"):
         urls_from(write(folder / "list.txt", *["{0..99999}"] * 11))
 
 

@@ -62,13 +62,10 @@ def entries(
         raise SourceError(f"the list {redacted(url)} can't be read: {error}") from error
     if not names:
         raise SourceError(f"the list {redacted(url)} names no shards")
-    room = MOST
+    if not is_index and sum(_size(entry) for entry in names if "{" in entry) > MOST:
+        raise SourceError(f"the list {redacted(url)} has braces that stand for more than {MOST:,} names")
     for entry in names:
         try:
-            if not is_index and "{" in entry:
-                room -= _size(entry)
-                if room < 0:
-                    raise ValueError(f"the braces in a list may stand for {MOST:,} names, and here it is more")
             for name in [entry] if is_index else unbraced(entry):
                 yield _placed(name, url, schemes), not is_index
         except ValueError as error:
