@@ -21,7 +21,7 @@ PATIENCE = 1.0  # seconds that a command has to end by itself
 
 def open_pipe(url: str, offset: int, options: Gopen) -> BinaryIO:
     """What a command writes, `offset` bytes further on."""
-    pipe = _Reading(url, options)
+    pipe = _Reading(url, _start(url, options, stdout=subprocess.PIPE), options.timeout)
     try:
         while offset and (data := pipe.read(min(offset, 1 << 18))):
             offset -= len(data)
@@ -67,11 +67,11 @@ def _reap(process: subprocess.Popen[bytes]) -> None:
 
 
 class _Reading(io.RawIOBase):
-    def __init__(self, url: str, options: Gopen) -> None:
+    def __init__(self, url: str, process: subprocess.Popen[bytes], timeout: float) -> None:
         self._url = url
-        self._timeout = options.timeout
-        self._process = _start(url, options, stdout=subprocess.PIPE)
-        self._output = cast("io.FileIO", self._process.stdout)
+        self._process = process
+        self._output = cast("io.FileIO", process.stdout)
+        self._timeout = timeout
 
     def readable(self) -> bool:
         return True

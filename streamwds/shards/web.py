@@ -209,12 +209,12 @@ def _request(method: str, url: str, options: Gopen, headers: Mapping[str, str], 
     urllib3 = _urllib3(url)
     if CONTROL.search(url):
         raise OpenError(f"a URL has no control characters, and this one does: {redacted(url)!r}")
-    first = target = url
+    target = url
     for _ in range(REDIRECTS + 1):
         own = {"User-Agent": "streamwds", "Accept-Encoding": "identity", **headers}
         try:
-            if _origin(target) == _origin(first):
-                own = {**own, **_credentials(urllib3, first), **options.headers}
+            if _origin(target) == _origin(url):
+                own = {**own, **_credentials(urllib3, url), **options.headers}
             response = _pool(target).urlopen(
                 method,
                 _bare(target),
