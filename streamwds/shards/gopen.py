@@ -17,18 +17,18 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO, Literal, TypeAlias, overload
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, overload
 
 import attrs
 
 from streamwds.errors import OpenError, WriteError
 from streamwds.shards.local import create_local, create_standard, open_local, open_standard, scheme_of
-from streamwds.shards.pipes import create_pipe, open_pipe
-from streamwds.shards.remote import create_remote, open_remote
-from streamwds.shards.resuming import note
-from streamwds.shards.web import create_web, open_web
-from streamwds.shards.writing import Target
+from streamwds.shards.telling import note
 from streamwds.values import FrozenMapping, code
+
+if TYPE_CHECKING:
+    from streamwds.shards.writing import Target
 
 __all__ = ["Gopen", "Scheme", "gopen", "gopen_schemes", "open_for_writing"]
 
@@ -58,15 +58,30 @@ def _schemes(given: Mapping[str, Scheme | Open]) -> FrozenMapping:
     return FrozenMapping({name: how if isinstance(how, Scheme) else Scheme(how) for name, how in given.items()})
 
 
+@attrs.frozen
+class _Later:
+    """A function of a neighbouring module, which is imported when it is used: not everybody opens pipes and URLs."""
+
+    module: str
+    name: str
+
+    def __call__(self, *args: Any) -> Any:
+        return getattr(import_module(f"streamwds.shards.{self.module}"), self.name)(*args)
+
+
+def _later(module: str, *, jumps: bool = False) -> Scheme:
+    return Scheme(_Later(module, f"open_{module}"), _Later(module, f"create_{module}"), jumps)
+
+
 gopen_schemes: Mapping[str, Scheme] = _schemes(
     {
         "": Scheme(open_local, create_local),
         "-": Scheme(open_standard, create_standard),
         "file": Scheme(open_local, create_local),
-        "pipe": Scheme(open_pipe, create_pipe),
-        "http": Scheme(open_web, create_web, jumps=True),
-        "https": Scheme(open_web, create_web, jumps=True),
-        "*": Scheme(open_remote, create_remote, jumps=True),
+        "pipe": _later("pipes"),
+        "http": _later("web", jumps=True),
+        "https": _later("web", jumps=True),
+        "*": _later("remote", jumps=True),
     }
 )
 """How URLs are opened, by scheme: "" is a plain path, "-" standard input and output, "*" any other, by fsspec."""

@@ -6,7 +6,6 @@ import contextlib
 import io
 import os
 import re
-import secrets
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
@@ -92,7 +91,7 @@ class Partial:
     def __init__(self, url: str) -> None:
         self.path = local_path(url)
         folder, name = os.path.split(self.path)
-        self.temporary = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.partial")
+        self.temporary = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.partial")
         try:
             self._file = open(self.temporary, "xb")  # noqa: SIM115
         except (OSError, ValueError) as error:

@@ -14,12 +14,12 @@ from streamwds.errors import OpenError, WriteError
 if TYPE_CHECKING:
     from streamwds.shards.gopen import Gopen
 
-__all__ = ["create_pipe", "open_pipe"]
+__all__ = ["create_pipes", "open_pipes"]
 
 PATIENCE = 1.0  # seconds that a command has to end by itself
 
 
-def open_pipe(url: str, offset: int, options: Gopen) -> BinaryIO:
+def open_pipes(url: str, offset: int, options: Gopen) -> BinaryIO:
     """What a command writes, `offset` bytes further on."""
     pipe = _Reading(url, _start(url, options, stdout=subprocess.PIPE), options.timeout)
     try:
@@ -31,7 +31,7 @@ def open_pipe(url: str, offset: int, options: Gopen) -> BinaryIO:
     return cast("BinaryIO", pipe)
 
 
-def create_pipe(url: str, options: Gopen) -> _Writing:
+def create_pipes(url: str, options: Gopen) -> _Writing:
     """What a command reads."""
     return _Writing(url, options)
 

@@ -6,21 +6,18 @@ How a source is asked, and how one knows that it is still the same, is told by `
 from __future__ import annotations
 
 import io
-import logging
-import os
 import random
-import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from streamwds.errors import UnreachableError
-from streamwds.redacted import redacted
+from streamwds.shards.telling import note
 
 if TYPE_CHECKING:
     from streamwds.shards.gopen import Gopen
 
-__all__ = ["Connection", "Passing", "Resuming", "Tries", "note"]
+__all__ = ["Connection", "Passing", "Resuming", "Tries"]
 
 T = TypeVar("T")
 
@@ -28,14 +25,6 @@ PIECE = 1 << 20
 BACKOFF = 0.5  # seconds that the first waiting takes, on average half of it; twice as long each time
 
 _chance = random.SystemRandom()  # (whoever seeds `random` wants none of its numbers drawn here)
-_log = logging.getLogger("streamwds.gopen")
-
-
-def note(message: str, url: str, *details: object) -> None:
-    """Tell the log of what is done with a URL, and standard error too where GOPEN_VERBOSE is set and not 0."""
-    _log.debug(message, redacted(url), *details)
-    if os.environ.get("GOPEN_VERBOSE", "0") not in ("", "0"):
-        sys.stderr.write(f"GOPEN {message % (redacted(url), *details)}\n")
 
 
 class Passing(Exception):  # noqa: N818  (no error yet)

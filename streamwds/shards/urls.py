@@ -18,7 +18,6 @@ from streamwds.shards.gopen import Gopen
 from streamwds.shards.lists import LIST_SCHEMES, check_schemes, entries
 from streamwds.shards.local import scheme_of
 from streamwds.shards.opening import Opener, check_opener, open_url
-from streamwds.shards.remote import matching
 from streamwds.stage import Stream
 from streamwds.steps import Source
 from streamwds.values import code
@@ -83,6 +82,8 @@ def _matching(name: str, opener: Opener) -> list[str]:
     if not glob.has_magic(name) or scheme in ("pipe", "http", "https", "file"):
         return [name]
     if scheme:
+        from streamwds.shards.remote import matching  # (not everybody opens URLs)
+
         found = matching(name, opener if isinstance(opener, Gopen) else open_url) if "://" in name else [name]
     else:
         found = [name] if os.path.exists(name) else sorted(map(_as_path, glob.glob(name)))
