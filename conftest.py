@@ -36,6 +36,7 @@ NEEDS: dict[str, Callable[[], bool]] = {
     "bsdtar": lambda: shutil.which("bsdtar") is not None,
     "zstd": lambda: shutil.which("zstd") is not None,
     "lz4": lambda: shutil.which("lz4") is not None,
+    "nginx": lambda: shutil.which("nginx") is not None,
     "../shared": SHARED.is_dir,
 }
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from benchmarks.chart import draw
 from benchmarks.frame import Result, machine, measure, table
 
-THEMES = ("imports", "reading", "writing", "index", "samples", "decoding", "tenbin", "caching")
-PACKAGES = ("numpy", "pillow", "torch", "webdataset", "wids", "spdl", "litdata")
+THEMES = ("imports", "reading", "writing", "index", "samples", "decoding", "tenbin", "caching", "sources")
+PACKAGES = ("numpy", "pillow", "torch", "urllib3", "webdataset", "wids", "spdl", "litdata")
 
 
 def main() -> None:

@@ -452,14 +452,17 @@ def _after(kind: str) -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
         yield ("number", st.just(wds.map(len)))
         yield ("field", st.just(wds.map(operator.itemgetter("__key__"))))
     elif kind == "url":
-        yield ("sample", st.just(wds.tarsamples) | st.builds(wds.tarsamples, eof=_eofs, handler=_handlers))
-        yield ("sample", st.builds(wds.tarsamples, eof=_eofs, cache=_caches, handler=_handlers))
+        ahead = st.sampled_from([0, 0, 1, 3])
+        yield ("sample", st.just(wds.tarsamples))
+        yield ("sample", st.builds(wds.tarsamples, eof=_eofs, prefetch=ahead, handler=_handlers))
+        yield ("sample", st.builds(wds.tarsamples, eof=_eofs, cache=_caches, prefetch=ahead, handler=_handlers))
         yield ("sample", st.builds(wds.interleave, st.builds(wds.tarsamples, handler=_handlers), _sizes))
         yield (kind, st.just(wds.shuffle_shards) | st.builds(wds.shuffle_shards, seed=_seeds))
         for _ in range(2):
             yield (kind, st.builds(lambda seed, n: wds.resampled(seed) | wds.take(n), _seeds, st.integers(0, 9)))
         yield ("shard", st.just(wds.open_shards) | st.builds(wds.open_shards, handler=_handlers))
     elif kind == "shard":
+        yield (kind, st.builds(wds.prefetch_shards, st.sampled_from([0, 1, 3])))
         for _ in range(6):
             yield (kind, st.builds(lambda cache: wds.cache_shards(cache.cache_dir, cache.cache_size), _caches))
         yield ("member", st.just(wds.tarfiles) | st.builds(wds.tarfiles, eof=_eofs, handler=_handlers))

@@ -32,10 +32,12 @@ from streamwds.handlers import (
 )
 from streamwds.position import Position
 from streamwds.shards.cache import ShardCache, cache_shards, guess_shard, shard_uuid
+from streamwds.shards.gopen import Gopen, gopen, gopen_schemes
 from streamwds.shards.opening import Shard, open_shards
+from streamwds.shards.prefetching import prefetch_shards
 from streamwds.shards.splitting import everywhere, split_by_node, split_by_worker, split_samples
 from streamwds.shards.storing import CacheStream
-from streamwds.shards.urls import urls
+from streamwds.shards.urls import urls, urls_from
 from streamwds.stage import Batch, Sample, Stage, Stream, identity, stage
 from streamwds.stages.batching import batched, collate, unbatched
 from streamwds.stages.caching import DBCache, cache_samples
@@ -63,6 +65,7 @@ __all__ = [
     "Context",
     "Continue",
     "DBCache",
+    "Gopen",
     "Member",
     "Position",
     "Sample",
@@ -88,6 +91,8 @@ __all__ = [
     "errors",
     "everywhere",
     "fraction",
+    "gopen",
+    "gopen_schemes",
     "group_by_keys",
     "guess_shard",
     "handle_extension",
@@ -102,6 +107,7 @@ __all__ = [
     "numpy_audio",
     "numpy_video",
     "open_shards",
+    "prefetch_shards",
     "repeat",
     "reraise_exception",
     "resampled",
@@ -130,6 +136,7 @@ __all__ = [
     "torch_video",
     "unbatched",
     "urls",
+    "urls_from",
     "warn_and_continue",
     "warn_and_stop",
     "with_epoch",

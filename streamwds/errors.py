@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from streamwds.redacted import redacted
+
 __all__ = [
     "CacheError",
     "CacheWarning",
+    "ChangedError",
     "CollateError",
     "CompositionError",
     "DamagedIndexWarning",
@@ -36,6 +39,7 @@ __all__ = [
     "TarError",
     "TenbinError",
     "TruncatedError",
+    "UnreachableError",
     "UntrustedDataError",
     "WriteError",
 ]
@@ -47,8 +51,8 @@ class StreamwdsError(Exception):
     """Base of all errors of the package.
 
     `url`, `offset` (bytes into the uncompressed shard), `key` and `field` say where it happened, as far as that is
-    known; they stand before the message in `str(error)`. An error reaches a handler with two numbers more: how many
-    items its stage `skipped` before it and had `seen` by then, in this run.
+    known; they stand before the message in `str(error)`, the url without passwords and signatures. An error reaches a
+    handler with two numbers more: how many items its stage `skipped` before it and had `seen` by then, in this run.
 
     >>> print(StreamwdsError("the header's checksum is wrong", url="a.tar", offset=1024))
     a.tar, byte 1024: the header's checksum is wrong
@@ -91,7 +95,7 @@ class StreamwdsError(Exception):
 
     def __str__(self) -> str:
         where = [
-            *([self.url] if self.url is not None else []),
+            *([redacted(self.url)] if self.url is not None else []),
             *([f"byte {self.offset}"] if self.offset is not None else []),
             *([f"key {self.key!r}"] if self.key is not None else []),
             *([f"field {self.field!r}"] if self.field is not None else []),
@@ -132,6 +136,16 @@ class OpenError(StreamwdsError):
     """A shard that can't be opened."""
 
 
+class UnreachableError(OpenError):
+    """A source that can't be reached, or stops in the middle, in all the tries that it was given.
+
+    That may pass; so that it doesn't change what an epoch holds, no handler is asked, unless `skippable` (which
+    `Gopen(skip_unreachable=True)` sets): the error is raised.
+    """
+
+    skippable: bool = False
+
+
 class TarError(StreamwdsError):
     """A shard whose bytes are no intact tar archive, or one that we don't read.
 
@@ -147,6 +161,10 @@ class HeaderError(TarError):
 
 class TruncatedError(TarError):
     """A shard that ends too early."""
+
+
+class ChangedError(TarError):
+    """A shard that became another while it was read."""
 
 
 class DuplicateFieldError(TarError):

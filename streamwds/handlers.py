@@ -14,7 +14,13 @@ from typing import TypeAlias
 
 import attrs
 
-from streamwds.errors import FunctionError, MissingExtraError, SkippedWarning, StreamwdsError
+from streamwds.errors import (
+    FunctionError,
+    MissingExtraError,
+    SkippedWarning,
+    StreamwdsError,
+    UnreachableError,
+)
 
 __all__ = [
     "Guard",
@@ -141,10 +147,9 @@ class Guard:
         if isinstance(error, StreamwdsError):
             error.skipped, error.seen = self.skipped, self.seen
         self.ended = True  # (for good if the handler raises)
-        if isinstance(error, MissingExtraError):
-            raise error
+        passing = isinstance(error, MissingExtraError) or (isinstance(error, UnreachableError) and not error.skippable)
         try:
-            goes_on = self.handler(error)
+            goes_on = reraise_exception(error) if passing else self.handler(error)
         except BaseException:
             del error
             raise

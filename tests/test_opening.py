@@ -91,28 +91,21 @@ def test_files_are_opened_without_a_buffer(path: Path) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "http://example.com/a.tar",
-        "https://example.com/a.tar",
-        "HTTPS://example.com/a.tar",
-        "s3://bucket/a.tar",
-        "gs://bucket/a.tar",
         "pipe:cat a.tar",
-        "pipe: curl -s http://example.com/a.tar",
-        "ftp://a.tar",
+        "PIPE:touch run",
+        "pipe: touch run",
         "data:,x",
         "foo:a.tar",
     ],
 )
-def test_urls_that_are_not_local_are_refused_and_never_run(
-    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_urls_that_are_refused_and_never_run(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.tar").write_bytes(CONTENT)
     with pytest.raises(OpenError) as caught:
         open_url(url)
     assert caught.value.url == url
     assert url.partition(":")[0].lower() in caught.value.message.lower()
-    assert "path" in caught.value.message
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.tar"]
 
 
 @pytest.mark.parametrize("offset", [0, 512])

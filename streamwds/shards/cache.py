@@ -26,8 +26,9 @@ from urllib.parse import quote
 import attrs
 
 from streamwds.errors import CacheWarning, FunctionError, OpenError
+from streamwds.shards.local import local_path
 from streamwds.shards.locks import lock, opened, unlock_and_close, unread
-from streamwds.shards.opening import Opener, Shard, local_path, open_url, shard_of
+from streamwds.shards.opening import Opener, Shard, open_url, shard_of
 from streamwds.shards.storing import PARTIAL, Store, Storing, reason, say, warn
 from streamwds.stage import Stage, maker
 from streamwds.steps import Lifted, Pair, Run, first, option
@@ -164,12 +165,12 @@ class ShardCache:
         """The same shard, opened here if it lies here, and else stored as it is read."""
         return Shard(shard.url, CachedOpener(self, shard.opener, tell))
 
-    def kept(self, pairs: Iterator[Pair], tell: Tell = warn) -> Iterator[Pair]:
+    def kept(self, pairs: Iterator[Pair], tell: Tell = warn, opener: Opener = open_url) -> Iterator[Pair]:
         """The pairs of shards, or of what names them, and positions, with the shards opened here."""
         self.tidy()
         for item, at in pairs:
             with contextlib.suppress(OpenError):  # (what names no shard is left to who reads it)
-                item = self.shard(shard_of(item), tell)
+                item = self.shard(shard_of(item, opener), tell)
             yield item, at
 
     def open(self, url: str, offset: int = 0, opener: Opener = open_url, tell: Tell = warn) -> BinaryIO:

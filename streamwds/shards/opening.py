@@ -2,58 +2,25 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, ClassVar, TypeAlias, cast
-from urllib.parse import unquote, urlsplit
+from typing import Any, BinaryIO, ClassVar, TypeAlias
 
 import attrs
 
 from streamwds.errors import OpenError
 from streamwds.handlers import Handler, reraise_exception
+from streamwds.shards.gopen import Gopen
 from streamwds.stage import ready
 from streamwds.steps import Lifted, Run, option
-from streamwds.values import function_name
+from streamwds.values import code
 
-__all__ = ["OpenShards", "Opener", "Shard", "open_shards", "open_url"]
+__all__ = ["OpenShards", "Opener", "Shard", "check_opener", "open_shards", "open_url", "shard_of"]
 
 Opener: TypeAlias = "Callable[[str, int], BinaryIO]"
 
-
-def local_path(url: str) -> str:
-    """The path of a local URL (a plain path, or `file:`); an `OpenError` for any other."""
-    scheme, colon, rest = url.partition(":")
-    if not colon or len(scheme) < 2 or not scheme.isalnum() or os.sep in scheme:
-        return url
-    if scheme.lower() != "file":
-        raise OpenError(f"{scheme}: URLs can't be opened; give a path or a file: URL", url=url)
-    return unquote(urlsplit(url).path) if rest.startswith("/") else rest
-
-
-def open_url(url: str, offset: int = 0) -> BinaryIO:
-    """Open a shard for reading, unbuffered, at a byte offset. Plain paths and `file:` URLs.
-
-    What can't be opened is an `OpenError` with its cause.
-    """
-    path = local_path(url)
-    try:
-        raw = io.FileIO(path, "rb")
-        try:
-            if offset:
-                raw.seek(offset)
-        except BaseException:
-            raw.close()
-            raise
-    except (OSError, ValueError) as error:  # (ValueError: a path with a NUL, or that can't be encoded)
-        if isinstance(error, IsADirectoryError):
-            hint = "it is a directory; give its shards, as in urls('folder/*.tar')"
-        elif isinstance(error, FileNotFoundError):
-            hint = f"there is no such file (looked for {os.path.abspath(path)})"
-        else:
-            hint = getattr(error, "strerror", None) or str(error)
-        raise OpenError(hint, url=url) from error
-    return cast("BinaryIO", raw)
+open_url = Gopen()
+"""The opener of all shards for which none is given."""
 
 
 @attrs.frozen
@@ -65,21 +32,35 @@ class Shard:
     """
 
     url: str
-    opener: Opener = attrs.field(default=open_url, repr=function_name)
+    opener: Opener = attrs.field(default=open_url, repr=code)
 
     def open(self, offset: int = 0) -> BinaryIO:
         """Its bytes from an offset on, as an unbuffered binary file to be closed by the caller."""
         return self.opener(self.url, offset)
 
+    @property
+    def jumps(self) -> bool:
+        """Whether opening it at an offset costs no more than at its start.
 
-def shard_of(item: Any) -> Shard:
-    """The shard that an item names: a str or a path; a `Shard` is one already."""
+        An opener that knows has a method `jumps(url)`, as `Gopen` does; any other is asked for offset 0 alone.
+        """
+        jumps = getattr(self.opener, "jumps", None)
+        return jumps is not None and jumps(self.url)
+
+
+def check_opener(opener: object) -> None:
+    if not callable(opener):
+        raise TypeError(f"an opener is a function (url, offset) -> binary file, such as Gopen(…), not {opener!r}")
+
+
+def shard_of(item: Any, opener: Opener = open_url) -> Shard:
+    """The shard that an item names: a str or a path, to be opened by `opener`; a `Shard` is one already."""
     if isinstance(item, Shard):
         return item
     if isinstance(item, (str, os.PathLike)):
         name: Any = os.fspath(item)
         if isinstance(name, str):
-            return Shard(name)
+            return Shard(name, opener)
     raise OpenError(f"a shard is named by a str (a URL or path), not by {item!r:.80}")
 
 
@@ -87,8 +68,11 @@ def shard_of(item: Any) -> Shard:
 class OpenShards(Lifted[str, Shard]):
     """Shards to be read, from their URLs; none is opened before its first byte is asked for.
 
-    >>> ["a.tar"] | open_shards | list
-    [Shard(url='a.tar', opener=open_url)]
+    opener: a function from URL and offset to an unbuffered binary file, such as `Gopen(timeout=60)`.
+    handler: gets the error of an item that names no shard; true goes on with the next.
+
+    >>> ["a.tar"] | open_shards(opener=Gopen(timeout=60)) | list
+    [Shard(url='a.tar', opener=Gopen(timeout=60))]
     """
 
     name: ClassVar[str] = "open_shards"
@@ -96,6 +80,7 @@ class OpenShards(Lifted[str, Shard]):
     takes: ClassVar[str | None] = "str"
     yields: ClassVar[str | None] = "Shard"
     decides: ClassVar[bool] = False
+    opener: Opener = option(open_url, decides=False, check=check_opener)
     handler: Handler = option(reraise_exception, decides=False)
 
     def plain(self, run: Run, items: Iterator[Any]) -> Iterator[Shard]:
@@ -103,7 +88,7 @@ class OpenShards(Lifted[str, Shard]):
         for item in items:
             guard.seen += 1
             try:
-                shard = shard_of(item)
+                shard = shard_of(item, self.opener)
             except OpenError as error:
                 if guard(error):
                     continue

@@ -16,7 +16,7 @@ import attrs
 
 from streamwds.errors import WriteError
 from streamwds.position import Position
-from streamwds.shards.opening import local_path
+from streamwds.shards.local import local_path
 from streamwds.tar.partial import Partial, remove_partials
 
 __all__ = ["Progress", "forget", "record_path", "restore", "save", "tidy"]

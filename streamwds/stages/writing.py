@@ -13,7 +13,7 @@ import attrs
 from streamwds.context import Context
 from streamwds.errors import CompositionError, DistributionError, EncodeError, WriteError
 from streamwds.handlers import Guard, Handler, reraise_exception
-from streamwds.shards.opening import local_path
+from streamwds.shards.local import local_path
 from streamwds.stage import Same, Sample, Stream, identity, maker
 from streamwds.stages import progress, replay
 from streamwds.stages.progress import Progress

@@ -57,9 +57,8 @@ def grouped(
                     twice = None
                 field = parts[1]
                 if field in sample:
-                    twice = DuplicateFieldError(
-                        f"{name!r} is there twice", url=url, offset=offset, key=key, field=field
-                    )
+                    message = "two files of the sample give it this field"
+                    twice = DuplicateFieldError(message, url=url, offset=offset, key=key, field=field)
                 if naming.wants(field):
                     sample[field] = data
             behind = after

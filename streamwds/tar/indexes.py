@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from streamwds.errors import DamagedIndexWarning, SourceError, StreamwdsError, WriteError
 from streamwds.handlers import Guard, Handler, reraise_exception
-from streamwds.shards.opening import Shard, local_path, open_url, shard_of
+from streamwds.shards.local import local_path
+from streamwds.shards.opening import Shard, open_url, shard_of
 from streamwds.shards.urls import Pattern, Urls
 from streamwds.tar.headers import BLOCK, text
 from streamwds.tar.indexing import NONE, found_in

@@ -232,7 +232,7 @@ def _members(shard: Shard, offset: int, naming: Naming, lenient: bool) -> Iterat
                     if held is not None:
                         yield held
                     held = Member(shard.url, known, data, first), behind
-        except (TarError, FunctionError) as error:
+        except StreamwdsError as error:
             if held is not None:
                 yield attrs.evolve(held[0], torn=_cut(naming, error)), held[1]
             raise
@@ -248,7 +248,7 @@ def _known(naming: Naming, name: str, url: str, offset: int) -> str | None:
         raise
 
 
-def _cut(naming: Naming, error: TarError | FunctionError) -> str:
+def _cut(naming: Naming, error: StreamwdsError) -> str:
     """The name of the member that is cut, "" if there is none or the user's functions don't tell."""
     try:
         return (isinstance(error, TarError) and error.member and naming.file(error.member)) or ""

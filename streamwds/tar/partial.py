@@ -9,7 +9,7 @@ import secrets
 from typing import Any
 
 from streamwds.errors import OpenError, WriteError
-from streamwds.shards.opening import local_path
+from streamwds.shards.local import local_path
 
 __all__ = ["Partial", "Whole", "remove_partials"]
 

@@ -27,7 +27,6 @@ def sample_stretches(
     source: OpenShard,
     naming: Naming,
     guard: Guard,
-    *,
     lenient: bool = False,
     tracked: bool = False,
     start: At = None,

@@ -6,6 +6,7 @@ part. `group_by_keys` groups members, `tarsamples` does it all from URLs on.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain, groupby, repeat
@@ -17,7 +18,8 @@ from toolz import peek
 from streamwds.errors import StreamwdsError
 from streamwds.handlers import Handler, reraise_exception
 from streamwds.shards.cache import ShardCache, cache_of
-from streamwds.shards.opening import shard_of
+from streamwds.shards.opening import Opener, check_opener, open_url, shard_of
+from streamwds.shards.prefetching import check_ahead, read_ahead
 from streamwds.stage import Sample, ready
 from streamwds.steps import At, Pair, Run, Step, Upstream, option
 from streamwds.tar.grouping import Torn, grouped
@@ -110,6 +112,8 @@ class TarSamples(Step[str, Sample]):
     lower: whether names of fields are put in lower case.
     skip_meta: whether metadata of the shard (`__x__`, or what lies in such a folder) is passed over.
     cache: a folder in which shards are kept, or a `ShardCache`; None: they are read from their sources each time.
+    opener: a function from URL and offset to an unbuffered binary file, such as `Gopen(timeout=60)`.
+    prefetch: so many of the next shards are opened, and read ahead, while one is read (see `prefetch_shards`).
     handler: gets each error, with url, byte offset and key. True goes on: behind a damaged place with the next shard
         (samples that were whole before it are given out), behind a sample that has a field twice with the next sample.
 
@@ -134,6 +138,8 @@ class TarSamples(Step[str, Sample]):
     lower: bool = option(True, decides=False)
     skip_meta: bool = option(True)
     cache: ShardCache | str | os.PathLike[str] | None = option(None, decides=False, convert=cache_of)
+    opener: Opener = option(open_url, decides=False, check=check_opener)
+    prefetch: int = option(0, decides=False, check=check_ahead)
     handler: Handler = option(reraise_exception, decides=False)
 
     def __attrs_post_init__(self) -> None:
@@ -161,18 +167,19 @@ class TarSamples(Step[str, Sample]):
             chosen_suffixes(self.suffixes),
         )
         if (cache := cache_of(self.cache)) is not None:
-            shards = cache.kept(shards, run.tell)
-        for item, after in shards:
-            try:
-                shard = shard_of(item)
-                with shard_bytes(shard, offset) as source:
-                    yield from sample_stretches(source, naming, guard, lenient=lenient, tracked=tracked, start=start)
-            except StreamwdsError as error:
-                if not guard(error):
+            shards = cache.kept(shards, run.tell, self.opener)
+        with contextlib.closing(read_ahead(shards, self.prefetch, opener=self.opener)) as ahead:
+            for item, after in ahead:
+                try:
+                    shard = shard_of(item, self.opener)
+                    with shard_bytes(shard, offset) as source:
+                        yield from sample_stretches(source, naming, guard, lenient, tracked, start)
+                except StreamwdsError as error:
+                    if not guard(error):
+                        return
+                if guard.ended:
                     return
-            if guard.ended:
-                return
-            offset, start = 0, after
+                offset, start = 0, after
 
 
 group_by_keys = ready(GroupByKeys)

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from streamwds.errors import WriteError
-from streamwds.shards.opening import local_path
+from streamwds.shards.local import local_path
 from streamwds.tar.partial import remove_partials
 from streamwds.tar.shard_names import Pattern, shard_namer
 from streamwds.tar.writer import TarWriter, WriterOptions, check_options

@@ -102,6 +102,9 @@ class OpenShard(ShardBytes):
                 missing -= len(data)
                 self.at += len(data)
             return b"".join(parts)
+        except (OpenError, TarError) as error:  # (of the opener's)
+            error.offset = start
+            raise
         except self._failures as error:
             raise self._failed(error, start) from error
 
@@ -109,6 +112,9 @@ class OpenShard(ShardBytes):
         """Read what is there into memory; how many bytes, 0 at the end of the shard."""
         try:
             got: int = self._readinto(memory)
+        except (OpenError, TarError) as error:
+            error.offset = self.at
+            raise
         except self._failures as error:
             raise self._failed(error, self.at) from error
         self.at += got
@@ -197,11 +203,21 @@ class _Front(io.RawIOBase):
 
 @contextlib.contextmanager
 def shard_bytes(shard: Shard, offset: int = 0) -> Generator[OpenShard]:
-    """Open a shard at an offset of its uncompressed bytes: seeks in a plain file, and reads up to it in any other."""
+    """Open a shard at an offset of its uncompressed bytes: seeks in a plain file, and reads up to it in any other.
+
+    Where opening at an offset is cheap, that is tried first: a header there is a plain tar's.
+    """
+    jumps = offset > 0 and shard.jumps
+    if jumps:
+        with shard.open(offset) as there:
+            start = _start(there, shard.url)
+            if checksum_holds(start):
+                yield OpenShard(_Front(there, start), shard.url, offset)
+                return
     with contextlib.ExitStack() as stack:
         raw: Any = stack.enter_context(shard.open())
         try:
-            start = _start(raw)
+            start = _start(raw, shard.url)
             library = _library(start, shard.url)
             seeks = library is None and raw.seekable()
             if seeks:
@@ -210,6 +226,10 @@ def shard_bytes(shard: Shard, offset: int = 0) -> Generator[OpenShard]:
             raise OpenError(f"reading failed: {error}", url=shard.url) from error
         if seeks:
             yield OpenShard(raw, shard.url, offset, file=raw if type(raw) is io.FileIO else None)
+            return
+        if jumps and library is None:  # (at its end there is no header)
+            raw.close()
+            yield OpenShard(_Front(stack.enter_context(shard.open(offset))), shard.url, offset)
             return
         front = _Front(raw, start)
         failures = _FAILURES
@@ -221,11 +241,14 @@ def shard_bytes(shard: Shard, offset: int = 0) -> Generator[OpenShard]:
         yield found
 
 
-def _start(raw: Any) -> bytes:
+def _start(raw: Any, url: str) -> bytes:
     """The first block of a file (a pipe may give less at a time), or all of a shorter one."""
     start = b""
-    while len(start) < BLOCK and (more := raw.read(BLOCK - len(start))):
-        start += more
+    try:
+        while len(start) < BLOCK and (more := raw.read(BLOCK - len(start))):
+            start += more
+    except _FAILURES as error:  # (of whatever kind, for the file may be one that a caller's opener unpacks)
+        raise OpenError(f"reading failed: {error}", url=url) from error
     return start
 
 

@@ -33,6 +33,7 @@ from streamwds import (
     map,
     mix,
     open_shards,
+    prefetch_shards,
     repeat,
     resampled,
     round_robin,
@@ -100,6 +101,8 @@ def wrong() -> None:
     _ = urls("a") | tarfiles
     _ = urls("a") | group_by_keys
     _ = urls("a") | open_shards | tarsamples
+    _ = urls("a") | prefetch_shards(2)
+    _ = urls("a") | open_shards | prefetch_shards
     _ = urls("a") | open_shards | group_by_keys
     _ = urls("a") | tarsamples | open_shards
     _ = urls("a") | open_shards | tarfiles | decode()

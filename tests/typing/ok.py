@@ -21,6 +21,7 @@ from streamwds import (
     Context,
     Continue,
     DBCache,
+    Gopen,
     Member,
     Position,
     Sample,
@@ -52,6 +53,7 @@ from streamwds import (
     mix,
     numpy_audio,
     open_shards,
+    prefetch_shards,
     repeat,
     reraise_exception,
     resampled,
@@ -78,6 +80,7 @@ from streamwds import (
     torch_video,
     unbatched,
     urls,
+    urls_from,
     warn_and_continue,
     with_epoch,
     with_length,
@@ -114,6 +117,8 @@ def streams() -> None:
     assert_type(urls("a") | tarsamples(eof="lenient", handler=skip_at_most(3)), Stream[Sample])
     assert_type(urls("a") | open_shards, Stream[Shard])
     assert_type(urls("a") | open_shards | tarfiles, Stream[Member])
+    assert_type(urls_from("a.txt") | open_shards(opener=Gopen()) | prefetch_shards(4) | tarfiles, Stream[Member])
+    assert_type(urls("a") | tarsamples(opener=Gopen(timeout=5), prefetch=4), Stream[Sample])
     assert_type(urls("a") | open_shards | tarfiles | group_by_keys, Stream[Sample])
     assert_type(urls("a") | open_shards(handler=reraise_exception) | tarfiles(eof="strict"), Stream[Member])
     assert_type(urls("a") | tarsamples | shuffle(3) | take(5) | to_tuple("jpg", "cls"), Stream[tuple[Any, ...]])

@@ -1,0 +1,136 @@
+"""What is at hand: files by path or `file:` URL, and standard input and output."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from urllib.parse import unquote, urlsplit
+
+from streamwds.errors import OpenError, WriteError
+
+if TYPE_CHECKING:
+    from streamwds.shards.gopen import Gopen
+
+__all__ = ["Partial", "create_local", "create_standard", "local_path", "open_local", "open_standard", "scheme_of"]
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9]+:|[A-Za-z][A-Za-z0-9+.-]+://")  # (one letter is a drive)
+
+
+def scheme_of(url: str) -> str:
+    """The scheme of a URL in lower case, "" for a path, "-" for standard input or output.
+
+    >>> [scheme_of(url) for url in ("a/b.tar", "C:/a.tar", "HTTP://host/a.tar", "-")]
+    ['', '', 'http', '-']
+    """
+    if url == "-":
+        return url
+    found = _SCHEME.match(url)
+    return found[0].partition(":")[0].lower() if found else ""
+
+
+def local_path(url: str) -> str:
+    """The path of a local URL (a plain path, or `file:`); an `OpenError` for any other."""
+    scheme = scheme_of(url)
+    if not scheme or url == "-":
+        return url
+    if scheme != "file":
+        raise OpenError(f"{scheme}: URLs name no file here; give a path or a file: URL", url=url)
+    rest = url[len("file:") :]
+    return unquote(urlsplit(url).path) if rest.startswith("/") else rest
+
+
+def open_local(url: str, offset: int, options: Gopen) -> BinaryIO:
+    """A file, unbuffered, at an offset; what can't be opened is an `OpenError` with its cause."""
+    path = local_path(url)
+    try:
+        raw = io.FileIO(path, "rb")
+        try:
+            if offset:
+                raw.seek(offset)
+        except BaseException:
+            raw.close()
+            raise
+    except (OSError, ValueError) as error:  # (ValueError: a path with a NUL, or that can't be encoded)
+        if isinstance(error, IsADirectoryError):
+            hint = "it is a directory; give its shards, as in urls('folder/*.tar')"
+        elif isinstance(error, FileNotFoundError):
+            hint = f"there is no such file (looked for {os.path.abspath(path)})"
+        else:
+            hint = getattr(error, "strerror", None) or str(error)
+        raise OpenError(hint, url=url) from error
+    return cast("BinaryIO", raw)
+
+
+class _Standard(io.FileIO):
+    """Standard input or output: only ever read on or written on, whatever it is connected to."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def open_standard(url: str, offset: int, options: Gopen) -> BinaryIO:
+    """Standard input, `offset` bytes further on."""
+    try:
+        raw: Any = _Standard(os.dup(0), "rb")
+    except OSError as error:
+        raise OpenError(f"there is no standard input: {error.strerror}", url=url) from error
+    while offset and (data := raw.read(min(offset, 1 << 18))):
+        offset -= len(data)
+    return cast("BinaryIO", raw)
+
+
+# ---- writing
+
+
+class Partial:
+    """A file that appears under its name when it is published; until then it is a hidden `.partial` file."""
+
+    def __init__(self, url: str) -> None:
+        self.path = local_path(url)
+        folder, name = os.path.split(self.path)
+        self.temporary = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.partial")
+        try:
+            self._file = open(self.temporary, "xb")  # noqa: SIM115
+        except (OSError, ValueError) as error:
+            raise WriteError(f"it can't be written: {getattr(error, 'strerror', None) or error}", url=url) from error
+
+    def write(self, data: Any, /) -> int:
+        return self._file.write(data)
+
+    def publish(self) -> None:
+        self._file.close()
+        os.replace(self.temporary, self.path)
+
+    def discard(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.temporary)
+
+
+class _Output:
+    """Standard output, where nothing can be taken back."""
+
+    def __init__(self) -> None:
+        self._file = open(os.dup(1), "wb")  # noqa: SIM115
+
+    def write(self, data: Any, /) -> int:
+        return self._file.write(data)
+
+    def publish(self) -> None:
+        self._file.close()
+
+    discard = publish
+
+
+def create_local(url: str, options: Gopen) -> Partial:
+    """A file to be written."""
+    return Partial(url)
+
+
+def create_standard(url: str, options: Gopen) -> _Output:
+    """Standard output."""
+    return _Output()
