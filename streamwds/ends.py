@@ -26,7 +26,8 @@ def to_torch(pipeline: Any, source: Any = None) -> TorchStream[Any]:
 
     In a DataLoader with several workers the pipeline needs `split_by_worker`, and with several ranks `split_by_node`:
     else it is refused (`DistributionError`) when iteration starts. A stream that makes its own batches wants
-    `batch_size=None`. Random stages read as epoch 0 until `set_epoch` is called, as with torch's DistributedSampler.
+    `batch_size=None`. Each iteration over the DataLoader is the next epoch, and the first is 0; `set_epoch` says which
+    comes next, as with torch's DistributedSampler. `len` is what `with_length` says.
 
     >>> dataset = to_torch(range(8) | split_by_worker | batched(2))
     >>> from torch.utils.data import DataLoader

@@ -9,6 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
+from hashlib import blake2b
 from itertools import chain
 from multiprocessing import parent_process
 from multiprocessing.context import get_spawning_popen
@@ -29,8 +30,63 @@ __all__ = ["TorchStream"]
 
 B = TypeVar("B", covariant=True)
 
-_EPOCH, _WARNED = 0, 1  # the numbers that a dataset shares with its DataLoader workers
-_UNSET = -1
+WORKERS = 1024  # at most so many may one DataLoader have
+FLAGS = 256
+ANY = -1  # (the number of workers of an epoch that none of them has read)
+
+
+class _Shared:
+    """What a dataset shares with its DataLoader workers: who reads which epoch, and which warnings were given.
+
+    Each reader (number 0 is the process of the DataLoader itself, n + 1 its worker n) writes down the last epoch that
+    it began and how many workers the DataLoader had. Nobody writes for another, so nothing is to be locked.
+    """
+
+    def __init__(self, epoch: int) -> None:
+        self.last: torch.Tensor = _share(torch.tensor([[epoch - 1, ANY]] * (WORKERS + 1)))
+        self.flags: torch.Tensor = _share(torch.zeros(FLAGS, dtype=torch.bool))
+
+    def copy(self) -> _Shared:
+        other = _Shared(0)
+        other.last.copy_(self.last)
+        other.flags.copy_(self.flags)
+        return other
+
+    def set_epoch(self, epoch: int) -> None:
+        self.last[:, 0] = epoch - 1
+        self.last[:, 1] = ANY
+
+    def begin(self) -> int:
+        """The epoch that this reader is to begin now: its next, and the same as that of the others in this iteration.
+
+        Of those with as many workers, some may have begun it already. All others ended theirs before.
+        """
+        worker = get_worker_info()
+        mine, workers = (0, 0) if worker is None else (worker.id + 1, worker.num_workers)
+        if mine > WORKERS:
+            raise DistributionError(f"a DataLoader with {workers} workers; at most {WORKERS} can share a dataset")
+        epochs, whose = self.last[:, 0], self.last[:, 1]
+        beside, before = epochs[whose == workers].tolist(), epochs[whose != workers].tolist()
+        epoch = max(int(epochs[mine]) + 1, max(before, default=-1) + 1, max(beside, default=0))
+        self.last[mine] = torch.tensor([epoch, workers])
+        return epoch
+
+
+class _Told(set[str]):
+    """The warnings that were given, in whichever process of a dataset: by a hash of each."""
+
+    def __init__(self, flags: torch.Tensor) -> None:
+        super().__init__()
+        self._flags = flags
+
+    def __contains__(self, message: object) -> bool:
+        return bool(self._flags[self._place(str(message))])
+
+    def add(self, message: str, /) -> None:
+        self._flags[self._place(message)] = True
+
+    def _place(self, message: str) -> int:
+        return int.from_bytes(blake2b(message.encode(), digest_size=2).digest(), "little") % FLAGS
 
 
 @attrs.frozen
@@ -39,11 +95,13 @@ class _Handed:
 
     parent: int
     ranks: dict[str, int]
-    shared: torch.Tensor
+    shared: _Shared
 
 
 class TorchStream(IterableDataset[B], Generic[B]):
     """A stream as a torch IterableDataset; made by `to_torch`.
+
+    Each iteration is the next epoch, in all workers; the first is the stream's own (0 unless it is fixed).
 
     A copy, pickled or not, is a dataset of its own, with its own epoch; DataLoader workers share that of their dataset.
     """
@@ -51,16 +109,24 @@ class TorchStream(IterableDataset[B], Generic[B]):
     def __init__(self, stream: Stream[B]) -> None:
         super().__init__()
         self.stream = stream
-        self._shared = _share(torch.tensor([_UNSET, 0]))
+        self._shared = _Shared(stream.fixed.get("epoch", 0))
         self._handed: _Handed | None = None
 
     def set_epoch(self, epoch: int) -> None:
-        """From the next iteration on, read as this epoch (other random orders), in all workers, persistent ones too.
+        """Read the next iteration as this epoch, in all workers, persistent ones too; the one after it is the next.
 
-        Call it before an iteration, not during one. A stream that was put at a position goes on from there in the
+        For those who count epochs themselves, as with torch's DistributedSampler. Call it before an iteration, not
+        during one. A stream that was put at a position goes on from there in the
         position's epoch, and starts at the beginning in any other.
         """
-        self._known()[1][_EPOCH] = Context(epoch=epoch).epoch
+        self._known()[1].set_epoch(Context(epoch=epoch).epoch)
+
+    def __len__(self) -> int:
+        """What `with_length` says, if that is the stream's last stage."""
+        return len(self.stream)
+
+    def __bool__(self) -> bool:
+        return True
 
     def __iter__(self) -> Iterator[B]:
         if _gives_batches(self.stream):
@@ -80,16 +146,15 @@ class TorchStream(IterableDataset[B], Generic[B]):
                 f"within({within}) says what to read, and the DataLoader has {several} workers, which would repeat "
                 "data or leave some out: take that out of within(), or give the DataLoader one worker or none"
             )
-        epoch, start = int(shared[_EPOCH]), self.stream.start
-        if epoch != _UNSET:
-            start = start if fixed.get("epoch") == epoch else None
-            fixed["epoch"] = epoch
-        stream = attrs.evolve(self.stream, start=start, fixed=fixed)
+        epoch = shared.begin()
+        start = self.stream.start if fixed.get("epoch") == epoch else None
+        stream = attrs.evolve(self.stream, start=start, fixed={**fixed, "epoch": epoch})
         object.__setattr__(stream, "skipped", self.stream.skipped)  # one count, over all epochs that are read here
+        object.__setattr__(stream, "told", _Told(shared.flags))
         return stream
 
-    def _known(self) -> tuple[dict[str, int], torch.Tensor]:
-        """The ranks, where only the process that spawned this DataLoader worker knows them, and the shared numbers."""
+    def _known(self) -> tuple[dict[str, int], _Shared]:
+        """The ranks, where only the process that spawned this DataLoader worker knows them, and what is shared."""
         handed, parent = self._handed, parent_process()
         if handed is None or get_worker_info() is None or parent is None or parent.pid != handed.parent:
             return {}, self._shared
@@ -97,19 +162,18 @@ class TorchStream(IterableDataset[B], Generic[B]):
 
     def _warn_of_batches_of_batches(self, caller: FrameType) -> None:
         """Warn once if a DataLoader is about to make batches: it tells no dataset, so we look who asks for items."""
-        worker, shared = get_worker_info(), self._known()[1]
+        message = (
+            "the stream is batched already, and the DataLoader makes batches of its batches: give it batch_size=None"
+        )
+        worker, told = get_worker_info(), _Told(self._known()[1].flags)
         makes_batches = getattr(caller.f_locals.get("self"), "auto_collation", False) is True
-        if not makes_batches or shared[_WARNED] or (worker is not None and worker.id != 0):
+        if not makes_batches or message in told or (worker is not None and worker.id != 0):
             return
-        shared[_WARNED] = 1
+        told.add(message)
         level, frame = 3, caller
         while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("torch."):
             level, frame = level + 1, frame.f_back
-        warnings.warn(
-            "the stream is batched already, and the DataLoader makes batches of its batches: give it batch_size=None",
-            DoubleBatchWarning,
-            stacklevel=level,
-        )
+        warnings.warn(message, DoubleBatchWarning, stacklevel=level)
 
     def __getstate__(self) -> dict[str, Any]:
         handed = self._handed
@@ -121,7 +185,7 @@ class TorchStream(IterableDataset[B], Generic[B]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._shared = _share(self._shared.clone())
+        self._shared = self._shared.copy()
 
     def __repr__(self) -> str:
         return f"to_torch({self.stream!r})"

@@ -37,6 +37,9 @@ from streamwds import (
 )
 from streamwds.errors import CompositionError, EmptyStreamWarning, FunctionError, MissingFieldError, ReplayError
 
+SOME: list[Sample] = [{"x": 1}, {"__key__": "1"}]
+
+
 # ---- shards
 
 
@@ -126,7 +129,7 @@ def test_wrong_fractions() -> None:
     with pytest.raises(CompositionError, match="fraction takes Sample"):
         [{"__key__": "1"}] | batched(2) | fraction(0, 1)  # type: ignore[operator]
     with pytest.warns(match="this has none"):
-        assert list([{"x": 1}, {"__key__": "1"}] | fraction(0, 1, handler=ignore_and_continue)) == [{"__key__": "1"}]
+        assert list(SOME | fraction(0, 1, handler=ignore_and_continue)) == [{"__key__": "1"}]
 
 
 # ---- a generator for each sample
@@ -191,8 +194,8 @@ def test_what_has_no_key_has_no_draws() -> None:
     with pytest.raises(MissingFieldError, match=r"field '__key__'.*this has none"):
         list([{"x": 1}] | map(crop, rng=True))
     with pytest.raises(MissingFieldError, match=r"this has \['1'\] \(a batch\? Put it before batched\)"):
-        list([{"__key__": "1"}] | batched(1) | map(crop, rng=True))  # type: ignore[operator]
-    stream = [{"x": 1}, {"__key__": "1"}] | map(crop, rng=True, handler=ignore_and_continue)
+        list([{"__key__": "1"}] | batched(1) | map(crop, rng=True))  # type: ignore[call-overload]
+    stream = SOME | map(crop, rng=True, handler=ignore_and_continue)
     with pytest.warns(match="depends on it"):
         assert len(list(stream)) == 1
     assert stream.skipped == {"MissingFieldError": 1}

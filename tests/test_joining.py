@@ -12,6 +12,7 @@ from streamwds import (
     Sample,
     Stream,
     TarWriter,
+    identity,
     ignore_and_continue,
     ignore_and_stop,
     join,
@@ -112,10 +113,11 @@ def test_what_is_no_sample() -> None:
     with pytest.raises(CompositionError, match="the other yields str; is tarsamples missing"):
         join(urls("a.tar"))  # type: ignore[arg-type]
     with pytest.raises(CompositionError, match=r"call within\(\) of the whole"):
-        join((LABELS | map(dict)).within(epoch=3))
+        join((LABELS | identity).within(epoch=3))
+    wrong: Any
     for wrong in ({"on": ""}, {"on": 3}, {"ahead": 0}):
         with pytest.raises(ValueError, match="join "):
-            join(LABELS, **wrong)  # type: ignore[arg-type]
+            join(LABELS, **wrong)
 
 
 def test_both_are_split_or_none() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import json
 import os
 import pickle
@@ -47,6 +48,7 @@ from streamwds import (
     to_torch,
     unbatched,
     urls,
+    with_length,
 )
 from streamwds.errors import (
     CompositionError,
@@ -185,8 +187,11 @@ def test_fewer_shards_than_workers_are_one_warning(shards: list[str], capfd: pyt
     few = to_torch(samples_of(*shards[3:5]))
     with warnings_on_stderr():
         assert len(list(load(few, 3))) == 9
-    assert capfd.readouterr().err.count("FewShardsWarning: ") == 1
-    assert "2 shards for 3 workers" in failure(load(few, 3), FewShardsWarning)  # where warnings are errors, it is one
+        assert len(list(load(few, 3, persistent_workers=True))) == 9
+        assert len(list(load(few, 3, "spawn"))) == 9
+    assert capfd.readouterr().err.count("FewShardsWarning: ") == 1  # (in all epochs)
+    again = load(to_torch(samples_of(*shards[3:5])), 3)
+    assert "2 shards for 3 workers" in failure(again, FewShardsWarning)  # where warnings are errors, it is one
     assert len(list(load(few, 2))) == 9
 
 
@@ -204,7 +209,8 @@ def test_what_is_repeated_knowingly_is_not_refused() -> None:
 
 def test_a_stream_that_is_fixed_to_one_worker_is_refused_by_several() -> None:
     second = to_torch(mixed.within(worker=1, workers=2))
-    assert list(load(second, 0)) == list(load(second, 1)) == list(mixed.within(worker=1, workers=2))
+    assert list(load(second, 0)) == list(mixed.within(worker=1, workers=2))
+    assert list(load(second, 1)) == list(mixed.within(worker=1, workers=2, epoch=1))
     message = failure(load(second, 2), DistributionError)
     assert "within(worker=1, workers=2) says what to read, and the DataLoader has 2 workers" in message
     assert "within(workers=4) says" in failure(load(to_torch(mixed.within(workers=4)), 2), DistributionError)
@@ -394,12 +400,57 @@ def test_an_epoch_is_that_of_the_beginning_of_an_iteration() -> None:
     items = iter(dataset)
     dataset.set_epoch(1)
     assert list(items) == read()
-    assert list(dataset) == list(load(dataset)) == read(epoch=1)
+    assert list(dataset) == read(epoch=1)
+    assert list(load(dataset)) == read(epoch=2)
+
+
+@pytest.mark.parametrize(
+    ("workers", "how", "persistent"),
+    [
+        (0, "", False),
+        (1, "fork", False),
+        (3, "fork", False),
+        (3, "fork", True),
+        (2, "spawn", False),
+        (2, "spawn", True),
+    ],
+)
+def test_each_iteration_is_the_next_epoch(workers: int, how: str, persistent: bool) -> None:
+    dataset = to_torch(mixed)
+    loader = load(dataset, workers, how, **({"persistent_workers": persistent} if workers else {}))
+    for epoch in range(3):
+        assert list(loader) == read(max(workers, 1), epoch=epoch)
+    dataset.set_epoch(7)
+    for epoch in (7, 8):
+        assert list(loader) == read(max(workers, 1), epoch=epoch)
+
+
+def test_an_iteration_that_is_broken_off_was_an_epoch() -> None:
+    for workers in (0, 2):
+        loader = load(to_torch(mixed), workers)
+        assert next(iter(loader)) == read(max(workers, 1))[0]
+        assert list(loader) == read(max(workers, 1), epoch=1)
+
+
+def test_epochs_are_counted_over_all_loaders_of_a_dataset() -> None:
+    dataset = to_torch(mixed)
+    loaders = {workers: load(dataset, workers) for workers in (0, 1, 2, 3)}
+    for epoch, workers in enumerate((2, 3, 2, 0, 3, 3, 1, 2, 0)):
+        assert list(loaders[workers]) == read(max(workers, 1), epoch=epoch)
+
+
+def test_len_is_what_with_length_says() -> None:
+    dataset = to_torch(range(12) | split_by_worker | batched(2) | with_length(6))
+    assert len(dataset) == len(load(dataset, 2)) == len(list(load(dataset, 2))) == 6
+    with pytest.raises(TypeError, match="with_length"):
+        len(to_torch(mixed))
+    assert to_torch(mixed)
 
 
 def test_a_set_epoch_goes_before_a_fixed_one() -> None:
     dataset = to_torch(mixed.within(epoch=3, seed=4))
     assert list(dataset) == read(epoch=3, seed=4)
+    assert list(dataset) == read(epoch=4, seed=4)
     dataset.set_epoch(0)
     assert list(dataset) == read(seed=4)
     assert repr(dataset.stream) == repr(mixed.within(epoch=3, seed=4))
@@ -459,14 +510,14 @@ def test_a_copy_has_an_epoch_of_its_own_that_its_workers_share(duplicate: Any, m
     assert other.stream == dataset.stream
     assert list(other) == read(epoch=1)
     loader = load(other, 2, persistent_workers=True)
-    assert list(loader) == read(2, epoch=1)
-    other.set_epoch(2)
     assert list(loader) == read(2, epoch=2)
+    other.set_epoch(5)
+    assert list(loader) == read(2, epoch=5)
     assert list(dataset) == read(epoch=1)
     monkeypatch.setenv("RANK", "1")  # a copy made before the ranks were known knows them
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert list(other) == read(rank=1, world_size=2, epoch=2)
-    assert list(load(other, 2)) == read(2, rank=1, world_size=2, epoch=2)
+    assert list(other) == read(rank=1, world_size=2, epoch=6)
+    assert list(load(other, 2)) == read(2, rank=1, world_size=2, epoch=7)
 
 
 # ---- ranks
@@ -501,14 +552,15 @@ def test_two_ranks_read_their_own_parts_in_all_their_workers(tmp_path: Path) -> 
     dataset.set_epoch(7)
     start_processes(read_as_rank, (dataset, str(tmp_path)), nprocs=2, start_method="spawn")  # type: ignore[no-untyped-call]
     for rank in range(2):
-        early, late = ({"rank": rank, "world_size": 2, "epoch": epoch + rank} for epoch in (10, 20))
+        context = {"rank": rank, "world_size": 2}
+        early, late = (itertools.count(epoch + rank) for epoch in (10, 20))
         assert json.loads((tmp_path / f"{rank}.json").read_text()) == {
-            "alone": read(**early),
-            "forked": read(2, **early),
-            "spawned": read(**early),
-            "persistent": read(**late),
-            "not the environment": read(2, **late),
-            "not the environment, spawned": read(**late),
-            "only the environment": read(2, **late),
+            "alone": read(**context, epoch=next(early)),
+            "forked": read(2, **context, epoch=next(early)),
+            "spawned": read(**context, epoch=next(early)),
+            "persistent": read(**context, epoch=next(late)),
+            "not the environment": read(2, **context, epoch=next(late)),
+            "not the environment, spawned": read(**context, epoch=next(late)),
+            "only the environment": read(2, **context, epoch=next(late)),
         }
     assert list(dataset) == read(epoch=7)

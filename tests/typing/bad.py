@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
+
 from streamwds import (
     Batch,
     Context,
@@ -16,13 +18,26 @@ from streamwds import (
     Stage,
     Stream,
     batched,
+    chain,
     decode,
+    equalize,
+    fraction,
     group_by_keys,
+    interleave,
+    join,
     map,
+    mix,
     open_shards,
+    repeat,
+    resampled,
+    round_robin,
+    rsample,
     select,
     shuffle,
+    shuffle_shards,
+    slice,
     split_by_worker,
+    split_samples,
     stage,
     take,
     tarfiles,
@@ -31,11 +46,17 @@ from streamwds import (
     to_tuple,
     unbatched,
     urls,
+    with_epoch,
+    zip_,
 )
 
 
 def size(sample: Sample) -> int:
     return len(sample)
+
+
+def add_noise(sample: Sample, rng: np.random.Generator) -> Sample:
+    return {**sample, "x": rng.random()}
 
 
 def double(x: int) -> int:
@@ -156,6 +177,43 @@ def wrong() -> None:
     _ = evens(off=3)
     _ = evens(of="3")
     _ = every(n="3")
+    _ = repeat("2")
+    _ = with_epoch()
+    _ = with_epoch("2")
+    _ = equalize()
+    _ = slice()
+    _ = slice(1, 2, 3, 4)
+    _ = rsample("0.5")
+    _ = resampled("1")
+    _ = shuffle_shards(seed="1")
+    _ = fraction(0)
+    _ = split_samples(n=3)
+    _ = map(size, rng=True)
+    _ = map(add_noise)
+    _ = map(add_noise, rng=False)
+    _ = map(size, seed=3)
+    _ = interleave(tarsamples)
+    _ = interleave(decode, 3)
+    _ = interleave(size, 3)
+    # ---- several streams, and what becomes of them
+    _ = mix(urls("a"), urls("b"))
+    _ = mix([urls("a")], stop="never")
+    _ = mix([urls("a")], weights="12")
+    _ = chain([1, 2])
+    _ = round_robin([urls("a")], weights=[1])
+    _ = mix([urls("a"), urls("b")]) | decode()
+    _ = chain([urls("a") | tarsamples]) | tarsamples
+    _ = zip_([urls("a"), urls("b")]) | decode()
+    _ = urls("a") | shuffle_shards | decode()
+    _ = urls("a") | tarsamples | shuffle_shards
+    _ = urls("a") | tarsamples | resampled(1)
+    _ = urls("a") | fraction(0, 0.9)
+    _ = urls("a") | map(add_noise, rng=True)
+    _ = urls("a") | interleave(tarsamples, 8) | tarsamples
+    _ = urls("a") | tarsamples | interleave(tarsamples, 8)
+    _ = urls("a") | join(urls("b") | tarsamples)
+    _ = urls("a") | tarsamples | join(urls("b"))
+    _ = urls("a") | repeat | tarsamples
     # ---- called with data that does not fit
     _ = tarsamples([1])
     _ = decode("rgb")(["a"])

@@ -24,19 +24,33 @@ from streamwds import (
     Stage,
     Stream,
     batched,
+    chain,
     collate,
     decode,
+    equalize,
     everywhere,
+    fraction,
     group_by_keys,
     identity,
+    interleave,
+    join,
     map,
+    mix,
     open_shards,
+    repeat,
     reraise_exception,
+    resampled,
+    round_robin,
+    rsample,
     select,
     shuffle,
+    shuffle_shards,
+    skip,
     skip_at_most,
+    slice,
     split_by_node,
     split_by_worker,
+    split_samples,
     stage,
     take,
     tarfiles,
@@ -46,6 +60,9 @@ from streamwds import (
     unbatched,
     urls,
     warn_and_continue,
+    with_epoch,
+    with_length,
+    zip_,
 )
 from streamwds.stage import Batching, Into, Ready, Same, Unbatching
 from streamwds.torch import TorchStream
@@ -92,6 +109,39 @@ def streams() -> None:
     assert_type(urls("a") | tarsamples | map(operator.itemgetter("jpg")), Stream[Any])
 
 
+def jitter(sample: Sample, rng: np.random.Generator) -> Sample:
+    return {**sample, "x": rng.random()}
+
+
+def epochs_and_readers() -> None:
+    assert_type(urls("a") | shuffle_shards | split_by_node | repeat() | tarsamples | repeat(2), Stream[Sample])
+    assert_type(urls("a") | shuffle_shards(seed=3) | resampled(1), Stream[str])
+    assert_type(urls("a") | tarsamples | split_samples | equalize(9), Stream[Sample])
+    assert_type(urls("a") | tarsamples | with_epoch(5) | with_length(7), Stream[Sample])
+    assert_type(len(urls("a") | with_length(7)), int)
+    assert_type(range(9) | skip(2) | slice(3) | slice(1, None) | slice(1, 5, 2) | rsample(0.5), Stream[int])
+    assert_type(urls("a") | tarsamples | fraction(0, 0.9) | batched(2), Stream[Batch])
+    assert_type(urls("a") | tarsamples | map(jitter, rng=True, seed=None) | batched(2), Stream[Batch])
+    assert_type(urls("a") | tarsamples | map(lambda s, rng: rng.random(), rng=True), Stream[float])
+    assert_type(urls("a") | interleave(tarsamples, 8) | shuffle(9), Stream[Sample])
+    assert_type(urls("a") | interleave(tarsamples | decode(), 8) | batched(2), Stream[Batch])
+    assert_type(urls("a") | tarsamples | join(urls("b") | tarsamples) | to_tuple("jpg"), Stream[tuple[Any, ...]])
+    assert_type(shuffle_shards | tarsamples, Stage[str, Sample])
+    assert_type(repeat(2) | equalize(3), Same)
+    assert_type(interleave(tarsamples, 8), Stage[str, Sample])
+    assert_type(shuffle_shards(["a"]), Stream[str])
+
+
+def several_streams() -> None:
+    samples = urls("a") | tarsamples
+    assert_type(mix([samples, samples | decode()], weights=[1, 2.5], seed=None, stop="first"), Stream[Sample])
+    assert_type(mix([samples, samples]) | batched(2), Stream[Batch])
+    assert_type(round_robin([range(3), range(4)]) | map(float), Stream[float])
+    assert_type(chain([urls("a"), urls("b")]) | tarsamples, Stream[Sample])
+    assert_type(zip_([samples, urls("a"), range(3)], stop="last", fill=0), Stream[tuple[Any, ...]])
+    assert_type(chain([mix([samples, samples]), samples]) | repeat() | list, list[Sample])
+
+
 class Photo(TypedDict):
     jpg: bytes
     cls: int
@@ -135,7 +185,7 @@ def stack(samples: list[Sample]) -> dict[str, list[Any]]:
     return {"jpg": [sample["jpg"] for sample in samples]}
 
 
-def join(names: list[str]) -> str:
+def in_a_row(names: list[str]) -> str:
     return ",".join(names)
 
 
@@ -144,7 +194,7 @@ def batches_of_ones_own() -> None:
     assert_type(urls("a") | tarsamples | batched(4, collate=stack), Stream[dict[str, list[Any]]])
     assert_type(urls("a") | tarsamples | batched(4, collate=count, partial=False), Stream[int])
     assert_type(tarsamples | batched(4, collate=count), Stage[str, int])
-    assert_type(urls("a") | batched(4, collate=join), Stream[str])
+    assert_type(urls("a") | batched(4, collate=in_a_row), Stream[str])
     assert_type(urls("a") | tarsamples | batched(4, collate=lambda b: len(b)), Stream[int])
     assert_type(urls("a") | tarsamples | batched(4, collate=lambda b: {"n": len(b)}), Stream[dict[str, int]])
     assert_type(urls("a") | tarsamples | batched(4, collate=lambda b: [s["cls"] for s in b]), Stream[list[Any]])
