@@ -129,7 +129,7 @@ def main() -> None:
     pack(options.folder)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    start_processes(train, (options.folder, options.epochs, port), nprocs=RANKS, start_method="spawn")
+    start_processes(train, (options.folder, options.epochs, port), nprocs=RANKS, start_method="fork")
 
 
 if __name__ == "__main__":
