@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.frame import Result, machine, measure, table
 
-THEMES = ("imports", "reading", "decoding")
+THEMES = ("imports", "reading", "decoding", "resuming")
 PACKAGES = ("numpy", "pillow", "torch", "webdataset")
 
 

@@ -1,6 +1,6 @@
 """A program that reads a stream through a DataLoader and writes down what it got; test_kill_training.py kills it.
 
-    python tests/consumer.py FOLDER
+    python -m tests.consumer FOLDER BATCHES
 
 Each batch's keys and the state after it are one line of FOLDER/log, which is on the disk before the next batch is asked
 for. Started again, it goes on after the last whole line.
@@ -35,15 +35,15 @@ from streamwds import (
 )
 from streamwds.torch import Progress
 
-EPOCHS, WORKERS, BATCHES = 3, 3, 30
+EPOCHS, WORKERS = 3, 3
 
 
 def noted(sample: dict[str, Any], rng: Any) -> dict[str, Any]:
     return {"id": f"{sample['__key__']}:{rng.integers(100)}"}
 
 
-def stream_of(folder: Path) -> Stream[Any]:
-    """Two datasets, shuffled, each repeated without end, mixed, batched; augmented at random; 30 batches an epoch."""
+def stream_of(folder: Path, batches: int) -> Stream[Any]:
+    """Two datasets, shuffled, each repeated without end, augmented at random, mixed, batched; so many batches an epoch."""
     parts = [
         urls(str(folder / f"{name}-{{0..5}}.tar"))
         | shuffle_shards
@@ -55,7 +55,7 @@ def stream_of(folder: Path) -> Stream[Any]:
         | repeat()
         for name, size in (("a", 20), ("b", 7))
     ]
-    return mix(parts, weights=[3, 1]) | batched(5) | unbatched | shuffle(11) | batched(4) | with_epoch(BATCHES)
+    return mix(parts, weights=[3, 1]) | batched(5) | unbatched | shuffle(11) | batched(4) | with_epoch(batches)
 
 
 def last_line(log: Path) -> Any:
@@ -67,8 +67,8 @@ def last_line(log: Path) -> Any:
     return json.loads(whole.rpartition(b"\n")[2]) if whole else None
 
 
-def main(folder: Path) -> None:
-    dataset = to_torch(stream_of(folder)).with_position()
+def main(folder: Path, batches: int) -> None:
+    dataset = to_torch(stream_of(folder, batches)).with_position()
     progress = Progress(DataLoader(dataset, batch_size=None, num_workers=WORKERS))
     last = last_line(folder / "log")
     if last is not None:
@@ -83,4 +83,4 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")  # (of few cores)
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -17,7 +17,7 @@ from streamwds import TarWriter
 from tests import consumer
 
 ROOT = Path(__file__).parent.parent
-KILLS = 30 if os.environ.get("STREAMWDS_PROFILE") == "deep" else 3
+KILLS, BATCHES = (30, 300) if os.environ.get("STREAMWDS_PROFILE") == "deep" else (3, 40)
 
 
 def write_shards(folder: Path) -> None:
@@ -30,7 +30,7 @@ def write_shards(folder: Path) -> None:
 
 
 def start(folder: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tests.consumer", str(folder)]
+    command = [sys.executable, "-m", "tests.consumer", str(folder), str(BATCHES)]
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True)
 
 
@@ -65,9 +65,9 @@ def test_a_killed_reader_gets_every_batch_exactly_once(tmp_path: Path) -> None:
     write_shards(whole)
     shutil.copytree(whole, killed)
     expected = finish(whole)
-    assert len(expected) == consumer.EPOCHS * consumer.WORKERS * consumer.BATCHES
+    assert len(expected) == consumer.EPOCHS * consumer.WORKERS * BATCHES
     for _ in range(KILLS):
-        kill_after(killed, random_.randint(1, 12), random_.random() * 0.03)
+        kill_after(killed, random_.randint(1, 12), random_.random() * 0.005)
     assert 0 < lines(killed / "log") < len(expected)
     found = finish(killed)
     assert [line["ids"] for line in found] == [line["ids"] for line in expected]

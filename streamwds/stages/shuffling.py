@@ -53,7 +53,8 @@ class Shuffle(Step[Any, Any]):
         pairs = upstream(start)
         items: list[Any] = []
         ends: list[At] = []
-        _pull(self.block_size(block), pairs, items, ends)
+        if failed := _pull(self.block_size(block), pairs, items, ends):
+            raise failed
         mark = replay.mark(ends)
         replay.check(expected, mark, f"shuffle: block {block}", items)
         while items:
@@ -65,23 +66,33 @@ class Shuffle(Step[Any, Any]):
             )
             for place in range(given, len(items)):
                 # the next block fills at the pace at which this one empties: never more than size + 1 items alive
-                _pull(room * (place + 1) // len(items) - len(following), pairs, following, after)
+                wanted = room * (place + 1 - given) // (len(items) - given)
+                failed = failed or _pull(wanted - len(following), pairs, following, after)
                 item, items[order[place]] = items[order[place]], None
                 if place + 1 < len(items):
                     yield item, (block, place + 1, mark, start)
                 else:
                     yield item, (block + 1, 0, None, ends[-1])
                 del item
-            _pull(room - len(following), pairs, following, after)
+            if failed := failed or _pull(room - len(following), pairs, following, after):
+                raise failed
             items, ends, start, given, block = following, after, ends[-1], 0, block + 1
             mark = replay.mark(ends)
 
 
-def _pull(n: int, pairs: Iterator[Pair], items: list[Any], ends: list[At]) -> None:
-    """Pull n pairs more, if there are so many: items and the positions after them."""
-    for item, end in islice(pairs, n):
-        items.append(item)
-        ends.append(end)
+def _pull(n: int, pairs: Iterator[Pair], items: list[Any], ends: list[At]) -> Exception | None:
+    """Pull n pairs more, if there are so many: items and the positions after them.
+
+    An error is returned, to be raised where the next block would begin, however far the filling is by then (a resumed
+    run fills it later). So every block of which something was given was read to its end.
+    """
+    try:
+        for item, end in islice(pairs, n):
+            items.append(item)
+            ends.append(end)
+    except Exception as error:
+        return error
+    return None
 
 
 @maker
