@@ -1,7 +1,7 @@
 """What resuming costs: the time to the first batch, wherever it stopped, and the cost of carrying positions along.
 
-The first batch of a resumed stream is to come as soon as that of any other place, and no later than it takes to fill one
-block of `shuffle`, for that is read again. The peer can only skip what it has read already, from the start.
+The first batch is to come as soon at one place as at any other, and no later than it takes to fill one block of
+`shuffle`, for that is read again. The peer can only skip what it has read already, from the start.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _places(stream: Stream[Any]) -> tuple[int, dict[float, str]]:
 
 
 def rows(folder: Path) -> Iterator[Row]:
-    """Plain shards, where all places are alike, with the goals; compressed ones, which must be read from their start."""
+    """Plain shards, where all places are alike, with goals; compressed ones, which are read from their start."""
     pattern = _write(folder, ".tar")
     stream = _stream(pattern)
     batches, at = _places(stream)
@@ -90,7 +90,9 @@ def rows(folder: Path) -> Iterator[Row]:
     yield Row("early and late", {"at 10 %": early, "at 90 %": late}, goal=("at 90 %", flat))
     yield Row("early and in the middle", {"at 10 %": early, "at 50 %": middle}, goal=("at 50 %", flat))
     block = {"at 50 %": middle, "filling one shuffle block": _until_first(stream.tracked)}
-    yield Row("resuming and beginning", block, goal=("filling one shuffle block", 1 / 1.05))  # (the same, but for noise)
+    yield Row(
+        "resuming and beginning", block, goal=("filling one shuffle block", 1 / 1.05)
+    )  # (the same, but for noise)
     skipped = {f"webdataset, {place:.0%} skipped": _skipped(pattern, int(place * batches)) for place in PLACES}
     yield Row("resuming and skipping", {"at 90 %": late, **skipped})
 

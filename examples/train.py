@@ -2,9 +2,9 @@
 
     python examples/train.py [--folder digits]
 
-The first run packs scikit-learn's digits into shards. Every run goes on from the last checkpoint in the folder, if there
-is one, and ends with the very weights of a run that nobody disturbed; the last line is a digest of them. docs/training.md
-tells how.
+The first run packs scikit-learn's digits into shards. Every run goes on from the last checkpoint in the folder, if
+there is one, and ends with the very weights of a run that nobody disturbed; the last line is a digest of them.
+docs/training.md tells how.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from streamwds import errors, iterators
 from streamwds.context import Context
+from streamwds.elastic import redistribute
 from streamwds.ends import to_torch
 from streamwds.errors import StreamwdsError
 from streamwds.handlers import (
@@ -69,6 +70,7 @@ __all__ = [
     "map",
     "mix",
     "open_shards",
+    "redistribute",
     "repeat",
     "reraise_exception",
     "resampled",

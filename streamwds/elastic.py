@@ -1,7 +1,7 @@
 """Elastic resume: an epoch that some readers began, finished by other numbers of ranks and workers.
 
-The old readers, each a (rank, worker), are logical streams: what is left of each is what it would still have given, from
-its own position on, whoever reads it now. Nothing here needs torch.
+The old readers, each a (rank, worker), are logical streams: what is left of each is what it would still have given,
+from its own position on, whoever reads it now. Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ B = TypeVar("B")
 
 @attrs.frozen
 class Part:
-    """What is left of one old reader's stream: from `at` on `skip` items are left out, then every `every`-th is given."""
+    """What is left of one old reader's stream: from `at` on, without the first `skip`, each `every`-th item."""
 
     rank: int
     world_size: int
@@ -118,7 +118,8 @@ class Elastic(Source):
             raise PositionError(f"{self.name}: there is nothing to begin with, only positions to go on from")
         if context.epoch != self.epoch:
             raise PositionError(
-                f"{self.name}: this is the rest of epoch {self.epoch}; read epoch {context.epoch} from the stream itself"
+                f"{self.name}: this is the rest of epoch {self.epoch}; read epoch {context.epoch} from the stream as it "
+                "was given to it"
             )
         return self.assigned(context)
 
@@ -151,10 +152,10 @@ class Elastic(Source):
 
 def _whole(stream: Stream[Any]) -> Stream[Any]:
     """The stream as it reads whole epochs, in no particular context."""
-    source, steps = stream.source, stream.steps
-    if isinstance(source, Elastic):
-        source, steps = source.stream.source, (*source.stream.steps, *steps)
-    return Stream(source, steps)
+    if isinstance(stream.source, Elastic):
+        whole = stream.source.stream
+        return Stream(whole.source, (*whole.steps, *stream.steps))
+    return Stream(stream.source, stream.steps)
 
 
 def _made_of(stream: Stream[Any], head: Mapping[str, Any]) -> Elastic | None:
@@ -231,14 +232,14 @@ def redistribute(stream: Stream[B], checkpoints: Iterable[Any]) -> Stream[B]:
 
 def _readers(stream: Stream[Any], checkpoint: Any) -> Iterator[tuple[dict[str, Any], tuple[Part, ...]]]:
     """The head of the position of each reader of a checkpoint, and what was left for it."""
-    several = isinstance(checkpoint, Mapping) and "positions" in checkpoint
-    ended = checkpoint["ended"] if several else ()
-    for number, position in enumerate(checkpoint["positions"] if several else (checkpoint,)):
+    alone = not isinstance(checkpoint, dict) or "positions" not in checkpoint
+    state: dict[str, Any] = {"positions": [checkpoint], "ended": []} if alone else checkpoint
+    for number, position in enumerate(state["positions"]):
         head, at = positions.split(position)
         elastic = _made_of(stream, head)
         source, steps = (stream.source, stream.steps) if elastic is None else (elastic, ())
         positions.check(head, {k: v for k, v in stream.fixed.items() if k in ("seed", "epoch")}, source, steps)
-        if number in ended:
+        if number in state["ended"]:
             yield head, ()
         elif elastic is None:
             who = (head["rank"], head["world_size"], head["worker"], head["workers"])

@@ -43,7 +43,7 @@ def noted(sample: dict[str, Any], rng: Any) -> dict[str, Any]:
 
 
 def stream_of(folder: Path, batches: int) -> Stream[Any]:
-    """Two datasets, shuffled, each repeated without end, augmented at random, mixed, batched; so many batches an epoch."""
+    """Two datasets, shuffled, augmented, each repeated without end, mixed, batched; so many batches an epoch."""
     parts = [
         urls(str(folder / f"{name}-{{0..5}}.tar"))
         | shuffle_shards

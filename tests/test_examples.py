@@ -49,7 +49,7 @@ def steps_of(lines: list[str]) -> dict[int, str]:
 def check_killed(example: str, folder: Path, kills: int, *options: str, most: int = 5) -> list[str]:
     """Kill it so often at random steps: what it says of its steps, and its weights, are the undisturbed ones."""
     seed = random.randrange(2**32)
-    print(f"seed {seed}")
+    print(f"seed {seed}")  # noqa: T201  (pytest shows it where the test fails)
     random_ = random.Random(seed)
     whole = run(example, folder / "whole", *options)
     found: dict[int, str] = {}

@@ -58,7 +58,7 @@ def finish(folder: Path) -> list[Any]:
 
 def test_a_killed_reader_gets_every_batch_exactly_once(tmp_path: Path) -> None:
     seed = random.randrange(2**32)
-    print(f"seed {seed}")
+    print(f"seed {seed}")  # noqa: T201  (pytest shows it where the test fails)
     random_ = random.Random(seed)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()

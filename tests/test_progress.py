@@ -1,4 +1,4 @@
-"""Resuming in torch's DataLoader, by Progress, and in torchdata's StatefulDataLoader: batches come in the very order."""
+"""Resuming in torch's DataLoader, by Progress, and in torchdata's StatefulDataLoader: the order is the very same."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pickle
 import random
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -21,6 +21,7 @@ from streamwds import (
     Stream,
     batched,
     mix,
+    redistribute,
     repeat,
     shuffle,
     split_by_node,
@@ -32,7 +33,6 @@ from streamwds import (
     unbatched,
     with_length,
 )
-from streamwds.elastic import redistribute
 from streamwds.errors import CompositionError, PositionError, SourceError
 from streamwds.torch import Progress
 
@@ -209,9 +209,10 @@ def test_every_rank_has_its_own_state() -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     state = json.loads(run(progress_of(lots, 3))[3][1])
-    for wrong in ({}, [], {**state, "positions": []}, {**state, "turn": 3}, {**state, "ended": [7]}, {**state, "turn": "x"}):
+    no_states: list[Any] = [{}, [], *({**state, **wrong} for wrong in ({"positions": []}, {"turn": 3}, {"ended": [7]}))]
+    for no_state in no_states:
         with pytest.raises(PositionError, match="is no state"):
-            progress_of(lots).load_state_dict(wrong)  # type: ignore[arg-type]
+            progress_of(lots).load_state_dict(no_state)
     with pytest.raises(PositionError, match="it comes from another source"):
         progress_of(uneven).load_state_dict(state)
     with pytest.raises(PositionError, match="it has seed 0, and the stream has seed 3"):
@@ -249,7 +250,7 @@ def test_an_iterator_has_no_positions() -> None:
 
 
 @stage(buffers=True)
-def held(items: Iterator[int]) -> Iterator[int]:
+def held(items: Iterable[int], /) -> Iterator[int]:
     yield from sorted(items)
 
 
@@ -330,7 +331,7 @@ def stateful(stream: Stream[Any], workers: int, how: str = "fork", **options: An
 @pytest.mark.parametrize("every", [1, 4])
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_stateful_dataloader_resumes(workers: int, every: int, persistent: bool) -> None:
-    options = {"snapshot_every_n_steps": every, "persistent_workers": persistent and workers > 0}
+    options: dict[str, Any] = {"snapshot_every_n_steps": every, "persistent_workers": persistent and workers > 0}
     loader = stateful(lots, workers, **options)
     whole: list[tuple[Any, bytes]] = [(item, pickle.dumps(loader.state_dict())) for item in loader]
     items = [item for item, _ in whole]

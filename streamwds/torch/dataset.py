@@ -236,7 +236,7 @@ class TorchStream(IterableDataset[B], Generic[B]):
         """Let the next iteration go on where a state was taken, by `state_dict` or by `Progress`.
 
         Call it before the workers of a DataLoader start. It wants as many of them as there were then (none is as good
-        as one); `streamwds.elastic.redistribute` goes on with other numbers. A state of another pipeline, other shards
+        as one); `redistribute` goes on with other numbers. A state of another pipeline, other shards
         or another seed is a `PositionError`.
         """
         loaded = State.of(state)
@@ -271,7 +271,7 @@ class TorchStream(IterableDataset[B], Generic[B]):
         if then not in (1, workers):  # (the state of a single worker is for that alone, wherever it is loaded)
             raise PositionError(
                 f"this state is of {then} workers, and now there are {workers}: give the DataLoader {then}, or go on "
-                "with other numbers by streamwds.elastic.redistribute"
+                "with other numbers by redistribute"
             )
         # A DataLoader begins with its worker 0, so the one whose turn it was is now number 0.
         number = (worker + state.turn) % then

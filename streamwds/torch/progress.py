@@ -23,7 +23,7 @@ class Progress(Generic[B]):
         not. It keeps its order (`in_order`) unless told otherwise; without, each item still comes once.
 
     Each iteration is an epoch, which gives the batches without their positions. `state_dict`, in the loop or anywhere
-    else, says what was given so far, in plain JSON data of at most a few kilobytes a worker. After `load_state_dict` in a
+    else, says what was given so far, in plain JSON data of one or two kilobytes a worker. After `load_state_dict` in a
     process like the first, with as many workers, the next iteration begins with the batch that would have come next.
 
     >>> from torch.utils.data import DataLoader

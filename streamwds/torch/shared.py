@@ -1,4 +1,4 @@
-"""What a dataset shares with its DataLoader workers, in whatever way they were started: a few numbers, in one memory."""
+"""What a dataset shares with its DataLoader workers, however they were started: a few numbers, in one memory."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Shared:
     """Who reads which epoch, which warnings were given, and how often a state was loaded.
 
     Each reader (number 0 is the process of the DataLoader itself, n + 1 its worker n) writes down the last epoch that
-    it began and how many workers the DataLoader had, as one number (`_note`). Nobody writes for another, and a number is
-    written and read as a whole, so nothing is to be locked.
+    it began and how many workers the DataLoader had, as one number (`_note`). Nobody writes for another, and a number
+    is written and read as a whole, so nothing is to be locked.
     """
 
     def __init__(self, epoch: int) -> None:
