@@ -118,8 +118,8 @@ class Elastic(Source):
             raise PositionError(f"{self.name}: there is nothing to begin with, only positions to go on from")
         if context.epoch != self.epoch:
             raise PositionError(
-                f"{self.name}: this is the rest of epoch {self.epoch}; read epoch {context.epoch} from the stream as it "
-                "was given to it"
+                f"{self.name}: this is the rest of epoch {self.epoch}; read epoch {context.epoch} from the stream that "
+                "redistribute was given"
             )
         return self.assigned(context)
 

@@ -209,7 +209,7 @@ def test_every_rank_has_its_own_state() -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     state = json.loads(run(progress_of(lots, 3))[3][1])
-    no_states: list[Any] = [{}, [], *({**state, **wrong} for wrong in ({"positions": []}, {"turn": 3}, {"ended": [7]}))]
+    no_states: list[Any] = [{}, [], {**state, "positions": []}, {**state, "turn": 3}, {**state, "ended": [7]}]
     for no_state in no_states:
         with pytest.raises(PositionError, match="is no state"):
             progress_of(lots).load_state_dict(no_state)
