@@ -226,7 +226,9 @@ def test_what_is_left_to_chance(stream: Stream[Any], orders: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [lambda seed: shuffle_shards(seed=seed), resampled, lambda seed: rsample(0.5, seed)], ids=str
+    "make",
+    [lambda seed: shuffle_shards(seed=seed), resampled, lambda seed: rsample(0.5, seed)],
+    ids=["shuffle_shards", "resampled", "rsample"],
 )
 def test_seeds_of_none_are_drawn_when_the_stage_is_built(make: Any) -> None:
     seeds = {make(None).steps[0].seed for _ in range(20)}

@@ -188,7 +188,6 @@ def test_fewer_shards_than_workers_are_one_warning(shards: list[str], capfd: pyt
     with warnings_on_stderr():
         assert len(list(load(few, 3))) == 9
         assert len(list(load(few, 3, persistent_workers=True))) == 9
-        assert len(list(load(few, 3, "spawn"))) == 9
     assert capfd.readouterr().err.count("FewShardsWarning: ") == 1  # (in all epochs)
     again = load(to_torch(samples_of(*shards[3:5])), 3)
     assert "2 shards for 3 workers" in failure(again, FewShardsWarning)  # where warnings are errors, it is one
@@ -411,15 +410,17 @@ def test_an_epoch_is_that_of_the_beginning_of_an_iteration() -> None:
         (1, "fork", False),
         (3, "fork", False),
         (3, "fork", True),
-        (2, "spawn", False),
+        (1, "spawn", False),
         (2, "spawn", True),
     ],
 )
 def test_each_iteration_is_the_next_epoch(workers: int, how: str, persistent: bool) -> None:
     dataset = to_torch(mixed)
     loader = load(dataset, workers, how, **({"persistent_workers": persistent} if workers else {}))
-    for epoch in range(3):
+    for epoch in range(2):
         assert list(loader) == read(max(workers, 1), epoch=epoch)
+    if how == "spawn" and not persistent:
+        return  # (each of its iterations starts processes that import torch)
     dataset.set_epoch(7)
     for epoch in (7, 8):
         assert list(loader) == read(max(workers, 1), epoch=epoch)

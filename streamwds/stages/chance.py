@@ -52,7 +52,7 @@ class _OfAll(Reopening[str, str]):
                 f"put {self.name} before what repeats them"
             )
         found = [item for item, _ in upstream(None)]
-        mark = digest([shard_name(str(item)) for item in found])
+        mark = digest([shard_name(str(item)) for item in found])[:8]  # (short, for an interleave keeps it n times)
         replay.check(expected, mark, f"{self.name}: the list of URLs", ())
         return found, mark
 

@@ -29,6 +29,12 @@ def _inner(stage: object) -> None:
         raise CompositionError(f"interleave takes the stage that opens each item, such as tarsamples, not {stage!r}")
 
 
+def _mark(end: At) -> str | None:
+    """A mark of the position behind an item; short, for there are n of them in a position."""
+    mark = replay.mark((end,))
+    return mark and mark[:8]
+
+
 @attrs.frozen(repr=False, slots=False)
 class Interleave(Step[Any, Any]):
     """Remembers whose turn is next and, for each of the n, the position before its item, a mark of that behind it (to
@@ -74,7 +80,7 @@ class Interleave(Step[Any, Any]):
         idle = 0  # (how many slots in a row had nothing to give: an empty one stays so when there are no more items)
         while idle < self.n:
             if reading[turn] is None and (opened := next(items, None)) is not None:
-                slots[turn], rest = (rest, replay.mark(opened[1:]), None), opened[1]
+                slots[turn], rest = (rest, _mark(opened[1]), None), opened[1]
                 reading[turn] = self._within(run, upstream, opened[0], None)
             pairs = reading[turn]
             if pairs is None:
@@ -90,7 +96,7 @@ class Interleave(Step[Any, Any]):
         """What is left of an item that was open; it is fetched when that is asked for."""
         before, expected, at = slot
         item, end = next(upstream(before), (None, None))
-        replay.check(expected, replay.mark((end,)), f"{self.name}: an item that was open", (item,))
+        replay.check(expected, _mark(end), f"{self.name}: an item that was open", (item,))
         yield from self._within(run, upstream, item, at)
 
     def _within(self, run: Run, upstream: Upstream, item: Any, at: At) -> Iterator[Pair]:

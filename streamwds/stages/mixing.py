@@ -276,20 +276,19 @@ class Chain(_Several):
     streams: tuple[Stream[Any], ...]
 
     def merged(self, run: Run, upstreams: Sequence[Upstream], at: At) -> Iterator[Pair]:
-        number, start = (0, None) if at is None else at
+        ((number, start),) = self.parts_at(at)
         for number in range(number, len(upstreams)):  # noqa: B020
             for item, end in upstreams[number](start):
                 yield item, (number, end)
             start = None
 
     def parts_at(self, at: At) -> list[tuple[int, At]]:
-        return [(0, None) if at is None else (at[0], at[1])]
-
-    def open(self, run: Run, at: At) -> Iterator[Pair]:
-        pair = at is None or (isinstance(at, (list, tuple)) and len(at) == 2 and type(at[0]) is int)
-        if not pair or (at is not None and not 0 <= at[0] < len(self.streams)):
+        if at is None:
+            return [(0, None)]
+        pair = isinstance(at, (list, tuple)) and len(at) == 2 and type(at[0]) is int
+        if not pair or not 0 <= at[0] < len(self.streams):
             raise self.no_position(at)
-        return super().open(run, at)
+        return [(at[0], at[1])]
 
 
 def chain(streams: Iterable[Iterable[T]]) -> Stream[T]:
