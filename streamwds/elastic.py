@@ -50,7 +50,7 @@ class Part:
         raise PositionError(f"redistribute: {data!r:.80} is no part of a stream")
 
     def shared(self, number: int, readers: int) -> Part:
-        """The part of this part that is for one of several readers: every so-manieth item, from its number on."""
+        """The part of this part that is for one of several readers, who take its items in turns."""
         return attrs.evolve(self, skip=self.skip + number * self.every, every=self.every * readers)
 
     def within(self, now: Context) -> Context:
@@ -203,7 +203,7 @@ def redistribute(stream: Stream[B], checkpoints: Iterable[Any]) -> Stream[B]:
     item once. The old readers are logical streams, numbered by worker and then by rank, of which those that are known
     to have ended are left out. N new readers, numbered alike, share L of them: number i reads those numbered i, i + N,
     i + 2N … one after the other; where there are more readers than logical streams, those numbered i, i + L, i + 2L …
-    share the i-th by taking every so-manieth item, so that each of them reads all of it.
+    share the i-th, of which each reads all, and, if they are m, gives every m-th item.
 
     It can be checkpointed and redistributed again. For the next epoch read `stream` itself (`to_torch` does so), which
     splits by the new numbers. How many items each new reader gets is not known beforehand, and may differ.
@@ -252,7 +252,7 @@ def _check_all_there(heads: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """The head of any of the positions; an error if they are not those of one run, each reader's once."""
     if not heads:
         raise PositionError("redistribute takes the positions of all readers there were, and there are none")
-    for name in ("seed", "epoch", "world_size", "workers"):
+    for name in ("source", "seed", "epoch", "world_size", "workers"):
         if len(different := dict.fromkeys(head[name] for head in heads)) > 1:
             raise PositionError(
                 f"these are not positions of one run, taken at one time: they have {name} "

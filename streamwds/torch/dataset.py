@@ -51,7 +51,7 @@ class State:
         each, turn, ended = (found.get(name) for name in ("positions", "turn", "ended"))
         if isinstance(each, (list, tuple)) and each and isinstance(turn, int) and isinstance(ended, (list, tuple)):
             heads = [positions.split(position)[0] for position in each]
-            if 0 <= turn < len(each) and set(ended) <= set(range(len(each))):
+            if 0 <= turn < len(each) and all(worker in range(len(each)) for worker in ended):
                 if len({(head["epoch"], head["seed"]) for head in heads}) > 1:
                     raise PositionError("the positions of this state are of different epochs or seeds")
                 return cls(tuple(each), turn, frozenset(ended))
@@ -158,7 +158,7 @@ class TorchStream(IterableDataset[B], Generic[B]):
 
     def __iter__(self) -> Iterator[B]:
         collates = _collates(caller := sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
-        if collates and _gives_batches(self.stream) and not self.positioned:
+        if collates and _gives_batches(whole_epochs(self.stream)) and not self.positioned:
             self._warn_of_batches_of_batches(caller)
         self._place = _Place(self._known()[1].begin(self._restored))
         self._restored = None
@@ -236,8 +236,8 @@ class TorchStream(IterableDataset[B], Generic[B]):
         """Let the next iteration go on where a state was taken, by `state_dict` or by `Progress`.
 
         Call it before the workers of a DataLoader start. It wants as many of them as there were then (none is as good
-        as one); `redistribute` goes on with other numbers. A state of another pipeline, other shards
-        or another seed is a `PositionError`.
+        as one); `redistribute` goes on with other numbers. A state of another pipeline, other shards or another seed is
+        a `PositionError`.
         """
         loaded = State.of(state)
         fixed = {"seed": 0, **{name: value for name, value in self.stream.fixed.items() if name != "epoch"}}

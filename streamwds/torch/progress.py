@@ -55,7 +55,7 @@ class Progress(Generic[B]):
 
     @property
     def epoch(self) -> int:
-        """The epoch that is being read, or where none is, that which the next iteration reads."""
+        """The epoch of the batch that was given last; behind an epoch, and at first, the next."""
         state = self._now()
         return state.epoch + state.over
 
