@@ -34,6 +34,8 @@ def _is_gnu_tar() -> bool:
 NEEDS: dict[str, Callable[[], bool]] = {
     "GNU tar": _is_gnu_tar,
     "bsdtar": lambda: shutil.which("bsdtar") is not None,
+    "zstd": lambda: shutil.which("zstd") is not None,
+    "lz4": lambda: shutil.which("lz4") is not None,
     "../shared": SHARED.is_dir,
 }
 
@@ -66,6 +68,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     missing = _missing()
     terminalreporter.write_line(f"left out: {'tests that need ' + ', '.join(missing) if missing else 'nothing'}")
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            terminalreporter.write_line(f"{name}: {value}")
 
 
 @pytest.fixture(autouse=True)

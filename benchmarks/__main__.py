@@ -12,16 +12,18 @@ import tempfile
 from importlib import import_module
 from pathlib import Path
 
+from benchmarks.chart import draw
 from benchmarks.frame import Result, machine, measure, table
 
-THEMES = ("imports", "reading", "decoding", "resuming")
-PACKAGES = ("numpy", "pillow", "torch", "webdataset")
+THEMES = ("imports", "reading", "writing", "index", "samples", "decoding", "tenbin", "resuming")
+PACKAGES = ("numpy", "pillow", "torch", "webdataset", "wids", "spdl", "litdata")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure streamwds beside its peers.")
     parser.add_argument("themes", nargs="*", metavar="THEME", help=f"one of {', '.join(THEMES)}; all, if none is named")
     parser.add_argument("--rounds", type=int, default=5, help="how often each contender runs (default: 5)")
+    parser.add_argument("--keep", action="store_true", help="write results.md and chart.png into this folder")
     options = parser.parse_args()
     if unknown := set(options.themes) - set(THEMES):
         parser.error(f"no theme is called {', '.join(sorted(unknown))}; there are {', '.join(THEMES)}")
@@ -32,7 +34,12 @@ def main() -> None:
             for row in import_module(f"benchmarks.{theme}").rows(Path(folder)):
                 print(f"{theme}: {row.work}", file=sys.stderr)
                 results.append(measure(row, options.rounds))
-    print(f"{machine(PACKAGES)}; medians of {options.rounds} rounds in turn\n\n{table(results)}")
+    text = f"{machine(PACKAGES)}; medians of {options.rounds} rounds in turn\n\n{table(results)}"
+    print(text)
+    if options.keep:
+        here = Path(__file__).parent
+        (here / "results.md").write_text(f"{text}\n", encoding="utf-8")
+        draw(results, here / "chart.png")
     sys.exit(any(result.missed() for result in results))
 
 

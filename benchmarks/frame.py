@@ -13,12 +13,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import distributions
+from importlib.util import find_spec
 
 import attrs
 
-__all__ = ["Result", "Row", "machine", "measure", "seconds_of", "table"]
+__all__ = ["Contender", "Result", "Row", "installed", "machine", "measure", "seconds_of", "table"]
 
 Contender = Callable[[], float]
+
+
+def installed(package: str) -> bool:
+    """Whether a peer is here to be compared with."""
+    return find_spec(package) is not None
 
 
 def seconds_of(make: Callable[[], Iterable[object]]) -> Contender:
@@ -37,13 +43,16 @@ def seconds_of(make: Callable[[], Iterable[object]]) -> Contender:
 class Row:
     """A piece of work: who does it, first ours, each as a function that does it once and gives the seconds it took.
 
-    `samples` is how many samples that is, for work that is better told as a rate. With a `goal`, ours must reach at
-    least so many times the speed of the contender named in it.
+    `samples` is how many samples that is, for work that is better told as a rate. What is measured may be something
+    else of which less is better: then `unit` says what is shown, and `scale` how many of that one of it is. With a
+    `goal`, ours must be at least so many times as good as the contender named in it.
     """
 
     work: str
     contenders: Mapping[str, Contender]
     samples: int | None = None
+    unit: str = "ms"
+    scale: float = 1000.0
     goal: tuple[str, float] | None = None
 
 
@@ -77,12 +86,12 @@ def measure(row: Row, rounds: int) -> Result:
 
 
 def table(results: Iterable[Result]) -> str:
-    """The results as a Markdown table: medians, their spread, and how many times as fast ours is."""
-    cells = [("work", "contender", "median", "least … most", "ours is faster", "least … most", "goal")]
+    """The results as a Markdown table: medians, their spread, and how many times as good ours is."""
+    cells = [("work", "contender", "median", "least … most", "ours is better", "least … most", "goal")]
     for result in results:
         row = result.row
         for place, (name, seconds) in enumerate(result.seconds.items()):
-            shown = sorted(_shown(second, row.samples) for second in seconds)
+            shown = sorted(_shown(second, row) for second in seconds)
             ratios = result.ratios(name)
             goal = ""
             if row.goal is not None and row.goal[0] == name:
@@ -91,7 +100,7 @@ def table(results: Iterable[Result]) -> str:
                 (
                     row.work if place == 0 else "",
                     name,
-                    f"{statistics.median(shown):,.0f} {_unit(row.samples)}",
+                    f"{statistics.median(shown):,.0f} {row.unit if row.samples is None else 'samples/s'}",
                     f"{shown[0]:,.0f} … {shown[-1]:,.0f}",
                     f"{statistics.median(ratios):.2f} ×" if place else "",
                     f"{min(ratios):.2f} … {max(ratios):.2f}" if place else "",
@@ -106,12 +115,8 @@ def table(results: Iterable[Result]) -> str:
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
-def _shown(seconds: float, samples: int | None) -> float:
-    return seconds * 1000 if samples is None else samples / seconds
-
-
-def _unit(samples: int | None) -> str:
-    return "ms" if samples is None else "samples/s"
+def _shown(measured: float, row: Row) -> float:
+    return measured * row.scale if row.samples is None else row.samples / measured
 
 
 def machine(packages: Iterable[str]) -> str:

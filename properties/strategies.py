@@ -357,7 +357,9 @@ _handlers = st.sampled_from(
 )
 _sizes = st.sampled_from([1, 2, 2, 3, 4, 7])
 _seeds = st.integers(-2, 2)
+_outputs = st.sampled_from([f"{FOLDER}/out{n}-{{rank}}-{{worker}}-%d.tar" for n in range(3)])
 _eofs = st.sampled_from(["strict", "lenient"])
+_threads = st.sampled_from([1, 1, 2, 3])
 
 
 def _batch_of(kind: str) -> str:
@@ -427,10 +429,14 @@ def _after(kind: str) -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
         )
         yield ("sample", st.just(wds.map(as_sample)))
     elif kind == "sample":
-        yield (kind, st.builds(wds.decode, st.sampled_from([None, "rgb8", "pil"]), handler=_handlers))
+        yield (kind, st.builds(wds.decode, st.sampled_from([None, "rgb8", "pil"]), threads=_threads, handler=_handlers))
         yield (kind, st.just(wds.map(functools.partial(numbered, field="n"))))
         fields = st.sampled_from([("__key__", "txt"), ("__key__", "cls;txt", "npy"), ("__key__",)])
         yield ("tuple", st.builds(lambda names, handler: wds.to_tuple(*names, handler=handler), fields, _handlers))
+        yield (
+            kind,
+            st.builds(wds.tee, _outputs, maxcount=_sizes, compress=st.sampled_from([False, "gz"]), handler=_handlers),
+        )
         yield (kind, st.builds(wds.map, st.just(jittered), rng=st.just(True), seed=_seeds, handler=_handlers))
         yield (kind, st.builds(wds.fraction, st.sampled_from([0.0, 0.2]), st.sampled_from([0.7, 1]), _seeds))
         yield (kind, st.builds(wds.join, _partners, ahead=_sizes | st.just(20), handler=_handlers))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import gzip
 import io
@@ -19,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from streamwds import TarWriter, tarsamples
+from streamwds import TarWriter, tarsamples, write_to
 from streamwds.errors import DuplicateFieldError, WriteError
 from streamwds.tar.buffers import Buffer
 from streamwds.testing import check_resume
@@ -125,6 +126,17 @@ def test_the_writers_bytes_depend_on_the_samples_alone(samples: list[Sample]) ->
                     writer.write(sample)
         assert Path(folder, "a.tar").read_bytes() == data
         assert gzip.decompress(Path(folder, "a.tar.gz").read_bytes()) == data
+
+
+@given(written_samples(), st.sampled_from(["gz", "bz2", "xz", "zst", "lz4"]), st.integers(1, 4))
+def test_shards_to_samples_is_the_identity(samples: list[Sample], suffix: str, maxcount: int) -> None:
+    """However many they are, and however compressed."""
+    with tempfile.TemporaryDirectory() as folder:
+        pattern = os.path.join(folder, f"%d.tar.{suffix}")
+        done = [dict(sample) for sample in samples] | write_to(pattern, maxcount=maxcount)
+        assert (done.samples, done.shards) == (len(samples), -(-len(samples) // maxcount))
+        paths = [pattern % n for n in range(done.shards)]
+        assert without_url(read(paths)) == samples
 
 
 @example("\udcc3\udca9", "jpg")
@@ -433,3 +445,23 @@ def test_large_shards_resume(seed: int) -> None:
     assume(not damaged and certain and not read_on(shards(data))[1])
     places = sorted({0, len(certain) - 1, *(r.randrange(len(certain)) for _ in range(3))})
     assert check_resume(shards(data, data) | tarsamples, places=places) == len(places)
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=1000 if DEEP else 30, suppress_health_check=[HealthCheck.too_slow])
+def test_in_what_pieces_a_shard_comes_does_not_matter(seed: int) -> None:
+    """A byte at a time, or now few, now many; of compressed shards, too, whose decompressors give short reads."""
+    r = Random(seed)
+    data = nearly_regular(r)
+    certain, damaged = expected(data)
+    packs: list[Callable[[bytes], bytes]] = [bytes, bytes, gzip.compress, bz2.compress]
+    packed = r.choice(packs)(data) if data else data
+    pieces: list[Callable[[], int]] = [
+        lambda: r.randint(1, 1000),
+        lambda: r.choice([1, 511, 512, 513, 4096, 100_000]),
+        *([lambda: 1] if len(packed) < 30_000 else []),
+    ]
+    with at_most(60):
+        samples, errors = read_on(shards(packed, most=r.choice(pieces)))
+    assert samples == certain
+    assert sum(not isinstance(error, DuplicateFieldError) for error in errors) == damaged

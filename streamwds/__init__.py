@@ -7,7 +7,18 @@ README.md is the way in; ARCHITECTURE.md tells which room is for what.
 
 from __future__ import annotations
 
-from streamwds import errors, iterators
+from streamwds import errors, iterators, tar
+from streamwds.codecs import (
+    Continue,
+    by_table,
+    decompress,
+    handle_extension,
+    numpy_audio,
+    numpy_video,
+    tenbin,
+    torch_audio,
+    torch_video,
+)
 from streamwds.context import Context
 from streamwds.elastic import redistribute
 from streamwds.ends import to_torch
@@ -37,30 +48,41 @@ from streamwds.stages.joining import join
 from streamwds.stages.mapping import map, select
 from streamwds.stages.mixing import chain, mix, round_robin, zip_
 from streamwds.stages.shuffling import shuffle
+from streamwds.stages.writing import Written, tee, write_to
+from streamwds.tar.access import ShardFile, ShardFiles
 from streamwds.tar.members import Member, tarfiles
 from streamwds.tar.samples import group_by_keys, tarsamples
+from streamwds.tar.shard_writer import ShardWriter
 from streamwds.tar.writer import TarWriter
 
 __all__ = [
     "Batch",
     "Context",
+    "Continue",
     "Member",
     "Position",
     "Sample",
     "Shard",
+    "ShardFile",
+    "ShardFiles",
+    "ShardWriter",
     "Stage",
     "Stream",
     "StreamwdsError",
     "TarWriter",
+    "Written",
     "batched",
+    "by_table",
     "chain",
     "collate",
     "decode",
+    "decompress",
     "equalize",
     "errors",
     "everywhere",
     "fraction",
     "group_by_keys",
+    "handle_extension",
     "identity",
     "ignore_and_continue",
     "ignore_and_stop",
@@ -69,6 +91,8 @@ __all__ = [
     "join",
     "map",
     "mix",
+    "numpy_audio",
+    "numpy_video",
     "open_shards",
     "redistribute",
     "repeat",
@@ -87,15 +111,21 @@ __all__ = [
     "split_samples",
     "stage",
     "take",
+    "tar",
     "tarfiles",
     "tarsamples",
+    "tee",
+    "tenbin",
     "to_torch",
     "to_tuple",
+    "torch_audio",
+    "torch_video",
     "unbatched",
     "urls",
     "warn_and_continue",
     "warn_and_stop",
     "with_epoch",
     "with_length",
+    "write_to",
     "zip_",
 ]

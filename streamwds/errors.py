@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 __all__ = [
     "CollateError",
     "CompositionError",
+    "DamagedIndexWarning",
     "DecodeError",
     "DistributionError",
     "DoubleBatchWarning",
@@ -21,15 +22,19 @@ __all__ = [
     "FunctionError",
     "HeaderError",
     "JoinError",
+    "MissingExtraError",
     "MissingFieldError",
     "OpenError",
     "PositionError",
     "ReplayError",
+    "SampleKeyError",
     "SkippedWarning",
     "SourceError",
     "StreamwdsError",
     "TarError",
+    "TenbinError",
     "TruncatedError",
+    "UntrustedDataError",
     "WriteError",
 ]
 
@@ -146,6 +151,10 @@ class DuplicateFieldError(TarError):
     """Two members of one sample that have the same field name."""
 
 
+class SampleKeyError(StreamwdsError, KeyError):
+    """A key under which a shard has no sample, or more than one."""
+
+
 class WriteError(StreamwdsError, ValueError):
     """A sample that can't be written so that it would be read back the same."""
 
@@ -153,8 +162,20 @@ class WriteError(StreamwdsError, ValueError):
 # ---- while samples are worked on
 
 
+class MissingExtraError(StreamwdsError, ImportError):
+    """A package that is needed, belongs to an extra of this one, and is not installed."""
+
+
 class DecodeError(StreamwdsError):
     """A field whose bytes can't be decoded."""
+
+
+class UntrustedDataError(DecodeError):
+    """A field that could run code when it is decoded, which `decode(trust=…)` must allow first."""
+
+
+class TenbinError(StreamwdsError, ValueError):
+    """Bytes that are no intact tenbin (`offset` counts from their beginning), or with other infos than expected."""
 
 
 class EncodeError(StreamwdsError):
@@ -194,3 +215,7 @@ class EmptyStreamWarning(UserWarning):
 
 class DoubleBatchWarning(UserWarning):
     """A DataLoader batches a stream that is batched already."""
+
+
+class DamagedIndexWarning(UserWarning):
+    """The index beside a shard is damaged, so the shard was indexed anew."""

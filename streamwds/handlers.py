@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import attrs
 
-from streamwds.errors import FunctionError, SkippedWarning, StreamwdsError
+from streamwds.errors import FunctionError, MissingExtraError, SkippedWarning, StreamwdsError
 
 __all__ = [
     "Guard",
@@ -134,10 +134,15 @@ class Guard:
         return handler if isinstance(handler, Guard) else cls(handler)
 
     def __call__(self, error: Exception) -> bool:
-        """True: skip it and go on. False: end the stream."""
+        """True: skip it and go on. False: end the stream.
+
+        A package that is missing is told to no handler: skipping would leave nothing.
+        """
         if isinstance(error, StreamwdsError):
             error.skipped, error.seen = self.skipped, self.seen
         self.ended = True  # (for good if the handler raises)
+        if isinstance(error, MissingExtraError):
+            raise error
         try:
             goes_on = self.handler(error)
         except BaseException:

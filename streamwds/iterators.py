@@ -20,11 +20,12 @@ from streamwds.handlers import Handler, reraise_exception
 from streamwds.stages.batching import Unbatched, batched_items
 from streamwds.stages.chance import RSample
 from streamwds.stages.counting import Skip, Slice, Take
-from streamwds.stages.decoding import decode_items
+from streamwds.stages.decoding import Decode
 from streamwds.stages.distribution import fraction_items
 from streamwds.stages.fields import to_tuple_items
 from streamwds.stages.mapping import map_items, select_items
 from streamwds.stages.shuffling import Shuffle
+from streamwds.stages.writing import Tee
 from streamwds.steps import Run, Step
 from streamwds.tar.members import TarFiles
 from streamwds.tar.samples import GroupByKeys, TarSamples
@@ -43,6 +44,7 @@ __all__ = [
     "take",
     "tarfiles",
     "tarsamples",
+    "tee",
     "to_tuple",
     "unbatched",
 ]
@@ -57,12 +59,18 @@ map = _curried(map_items)
 select = _curried(select_items)
 to_tuple = _curried(to_tuple_items)
 batched = _curried(batched_items)
-decode = _curried(decode_items)
 fraction = _curried(fraction_items)
 
 
 def _run(step: Step[Any, Any], items: Iterable[Any]) -> Iterator[Any]:
     return step.plain(Run(), iter(items))
+
+
+@_curried
+def decode(decoders: Any, samples: Iterable[Any], **options: Any) -> Iterator[Any]:
+    """Samples with their fields decoded: by an image spec (or None), or by a list of decoders."""
+    listed: Iterable[Any] = decoders if isinstance(decoders, (list, tuple)) else (decoders,)
+    return _run(Decode(listed, **options), samples)
 
 
 @_curried
@@ -96,24 +104,30 @@ def shuffle(size: int, items: Iterable[Any], *, initial: int | None = None, seed
 
 
 @_curried
+def tee(pattern: Any, items: Iterable[Any], *, handler: Handler = reraise_exception, **options: Any) -> Iterator[Any]:
+    """The samples, which are written to shards while they pass by."""
+    return _run(Tee(pattern, handler, options), items)
+
+
+@_curried
 def unbatched(batches: Iterable[Any], *, handler: Handler = reraise_exception) -> Iterator[Any]:
     """The items of batches again."""
     return _run(Unbatched(handler), batches)
 
 
 @_curried
-def tarfiles(shards: Iterable[Any], *, eof: str = "strict", handler: Handler = reraise_exception) -> Iterator[Any]:
-    """The members of shards."""
-    return _run(TarFiles(eof, handler), shards)
+def tarfiles(shards: Iterable[Any], **options: Any) -> Iterator[Any]:
+    """The members of shards; options as those of the stage."""
+    return _run(TarFiles(**options), shards)
 
 
 @_curried
-def group_by_keys(members: Iterable[Any], *, handler: Handler = reraise_exception) -> Iterator[Any]:
-    """Samples from the members of shards."""
-    return _run(GroupByKeys(handler), members)
+def group_by_keys(members: Iterable[Any], **options: Any) -> Iterator[Any]:
+    """Samples from the members of shards; options as those of the stage."""
+    return _run(GroupByKeys(**options), members)
 
 
 @_curried
-def tarsamples(urls: Iterable[Any], *, eof: str = "strict", handler: Handler = reraise_exception) -> Iterator[Any]:
-    """The samples in shards."""
-    return _run(TarSamples(eof, handler), urls)
+def tarsamples(urls: Iterable[Any], **options: Any) -> Iterator[Any]:
+    """The samples in shards; options as those of the stage."""
+    return _run(TarSamples(**options), urls)

@@ -115,8 +115,10 @@ def _fixed(values: Mapping[str, int]) -> Mapping[str, int]:
     if unknown:
         raise TypeError(f"within() takes {', '.join(attrs.fields_dict(Context))}, not {', '.join(unknown)}")
     pairs = {"rank": "world_size", "worker": "workers"}
-    alone = {k: v for k, v in values.items() if k not in pairs or pairs[k] in values}
-    Context(**alone)  # (a rank without its world_size can only be judged when the context is known)
+    # (whether there is such a rank can only be said when the world_size is known)
+    lone = [name for name, count in pairs.items() if name in values and count not in values]
+    enough = {pairs[name]: values[name] + 1 for name in lone if type(values[name]) is int}
+    Context(**{**enough, **values})
     return FrozenMapping(values)
 
 
@@ -581,8 +583,18 @@ class Maker:
             f"*{p.name}" if p.kind is p.VAR_POSITIONAL else p.name
             for p in inspect.signature(self.function).parameters.values()
             if p.default is p.empty
+            and p.kind is not p.VAR_KEYWORD
+            and not (p.kind is p.VAR_POSITIONAL and self._goes_without())
         ]
         return CompositionError(f"{name} makes a stage: write {name}({', '.join(needed)})")
+
+    def _goes_without(self) -> bool:
+        """Whether it can be called without arguments; of `*args` the signature doesn't say."""
+        try:
+            self.function()
+        except (TypeError, ValueError):
+            return False
+        return True
 
     def __or__(self, other: Any) -> Any:
         raise self.bare()

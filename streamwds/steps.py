@@ -96,13 +96,15 @@ class Upstream:
             return zip(self.items(), repeat(None))
         if not self.steps:
             return self.source.open(self.run, at)
-        return self.steps[-1].open(self.run, self._before(), at)
+        step, before = self._last()
+        return step.open(self.run, before, at)
 
     def items(self) -> Iterator[Any]:
         """The items alone, from the start."""
         if not self.steps:
             return self.source.plain(self.run)
-        return self.steps[-1].untracked(self.run, self._before())
+        step, before = self._last()
+        return step.untracked(self.run, before)
 
     def within(self, run: Run) -> Upstream:
         """The same, in another run."""
@@ -126,6 +128,14 @@ class Upstream:
 
     def _before(self) -> Upstream:
         return attrs.evolve(self, steps=self.steps[:-1])
+
+    def _last(self) -> tuple[Step[Any, Any], Upstream]:
+        """The last step, or the last two where one does the work of both; and what comes before."""
+        *before, last = self.steps
+        joined = before[-1].joined(last) if before else None
+        if joined is None:
+            return last, self._before()
+        return joined, attrs.evolve(self, steps=self.steps[:-2])
 
     @property
     def splits(self) -> frozenset[str]:
@@ -216,6 +226,10 @@ class Step(Generic[A, B]):
         """The items alone, of what comes before."""
         return self.plain(run, upstream.items())
 
+    def joined(self, following: Step[Any, Any]) -> Step[Any, Any] | None:
+        """One step that does what this one and the following do, with the same positions, but faster; None: none."""
+        return None
+
     def recall(self, at: At) -> Any:
         """What a position of this step remembers, and last the upstream's own position."""
         if at is None:
@@ -258,15 +272,14 @@ class Step(Generic[A, B]):
         return found
 
     def identity(self) -> Any:
-        """What of this step decides order and membership, as plain data; None: nothing."""
+        """What of this step decides order and membership, as plain data; None: nothing.
+
+        Options that have their default are left out, so that a new option doesn't make older positions invalid.
+        """
         if not self.decides:
             return None
-        kept = {
-            field.name: fingerprint(getattr(self, field.name))
-            for field in _fields(self)
-            if field.metadata.get("decides", True)
-        }
-        return [self.name, kept]
+        deciding = {field.name for field in _fields(self) if field.metadata.get("decides", True)}
+        return [self.name, {name: fingerprint(value) for name, value in self.options().items() if name in deciding}]
 
     def __repr__(self) -> str:
         arguments: list[str] = []

@@ -5,16 +5,22 @@ The second reader is slow, plain, and written from the format's description, wit
 
 from __future__ import annotations
 
+import bz2
 import contextlib
+import gzip
 import io
 import itertools
+import lzma
 import signal
+import sys
 import tarfile
 import warnings
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
 from typing import Any, BinaryIO, TypeAlias, cast
 
 import attrs
+import lz4.frame
 
 from streamwds import Shard, Stage, group_by_keys, open_shards, reraise_exception, tarfiles, tarsamples
 from streamwds.errors import SkippedWarning, StreamwdsError
@@ -23,8 +29,20 @@ from streamwds.handlers import Handler
 Sample: TypeAlias = dict[str, Any]
 Source: TypeAlias = Iterable[Any]
 Members: TypeAlias = Sequence[tuple[bytes, bytes]]
+Most: TypeAlias = "int | Callable[[], int]"
 
 END = bytes(1024)
+
+zstd: Any = import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zst": lambda data: zstd.compress(data, options={zstd.CompressionParameter.checksum_flag: 1}),
+    "lz4": lambda data: lz4.frame.compress(data, content_checksum=True),
+}
+"""Compressors of whole files, by the suffix of their format."""
 
 
 # ---- archives
@@ -98,9 +116,9 @@ def by_stdlib(members: Iterable[tuple[str, bytes]], format: int = tarfile.GNU_FO
 
 
 class Pieces(io.RawIOBase):
-    """Bytes that can't be sought in and come a few at a time, as from a pipe."""
+    """Bytes that can't be sought in and come a few at a time, as from a pipe; `most` may be asked for each time."""
 
-    def __init__(self, data: bytes, most: int) -> None:
+    def __init__(self, data: bytes, most: Most) -> None:
         self._data = io.BytesIO(data)
         self._most = most
 
@@ -108,7 +126,8 @@ class Pieces(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data = self._data.read(min(self._most, len(buffer)))
+        most = self._most() if callable(self._most) else self._most
+        data = self._data.read(min(most, len(buffer)))
         buffer[: len(data)] = data
         return len(data)
 
@@ -118,7 +137,7 @@ class Opener:
     """Opens shards that lie in memory; `most`: as a pipe does that gives at most so many bytes at a time."""
 
     contents: Mapping[str, bytes]
-    most: int | None = None
+    most: Most | None = None
     opened: list[BinaryIO] = attrs.field(factory=list)
 
     def __call__(self, url: str, offset: int = 0) -> BinaryIO:
@@ -136,7 +155,7 @@ class Shards:
     """
 
     contents: Sequence[bytes]
-    most: int | None = None
+    most: Most | None = None
 
     def __iter__(self) -> Iterator[Any]:
         contents = {f"{n}.tar": data for n, data in enumerate(self.contents)}
@@ -144,7 +163,7 @@ class Shards:
         return iter([Shard(url, opener) for url in contents])
 
 
-def shards(*contents: bytes, most: int | None = None) -> Shards:
+def shards(*contents: bytes, most: Most | None = None) -> Shards:
     return Shards(contents, most)
 
 

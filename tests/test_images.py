@@ -17,9 +17,11 @@ import torch
 import webdataset.autodecode
 import webdataset.writer
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
-from streamwds.codecs.images import FORMATS, SPECS, encode_image, image_decoder
+import streamwds as wds
+from streamwds.codecs.images import FORMATS, SPECS, encode_image, image_decoder, image_spec
+from streamwds.codecs.resizing import resized
 from streamwds.errors import EncodeError
 
 # spec: library, dtype, channels. Written out once more, so that a slip in the package's own table shows.
@@ -320,6 +322,149 @@ def test_a_format_is_known_by_its_bytes() -> None:
     # A PNG that is called .jpg is common in shards made of the web.
     assert decode(FILES["png"], "rgb8").shape == (HEIGHT, WIDTH, 3)
     assert set(FORMATS) == {"JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM"}
+
+
+# ---- size
+
+
+@pytest.mark.parametrize("size", [5, 17, 40, (9, 30), (40, 12), (1, 1)], ids=str)
+@pytest.mark.parametrize("file", ["jpeg", "jpeg gray", "jpeg cmyk", "png", "png palette, alpha", "png 16 bit gray"])
+def test_every_spec_has_the_size(file: str, size: Any) -> None:
+    height, width = size if isinstance(size, tuple) else (size, round(WIDTH * size / HEIGHT))
+    for name, (library, dtype, channels) in TABLE.items():
+        sized = image_decoder(image_spec(name, size))(FILES[file])
+        assert type(sized) is library
+        if library is Image.Image:
+            assert (sized.mode, sized.size) == (dtype, (width, height))
+        elif library is np.ndarray:
+            assert sized.shape == ((height, width) if channels == 1 else (height, width, channels))
+            assert sized.dtype == dtype
+            assert sized.flags.writeable
+            assert sized.flags.owndata
+        else:
+            assert (sized.shape, sized.dtype) == ((channels, height, width), dtype)
+
+
+@pytest.mark.parametrize("size", [5, 17, 40, (9, 30)], ids=str)
+@pytest.mark.parametrize("name", ["rgb8", "l8", "rgba8"])
+def test_resizing_is_pillows_bilinear(name: str, size: Any) -> None:
+    spec = image_spec(name, size)
+    whole = Image.fromarray(decode(FILES["png alpha"], name))
+    expected = np.asarray(whole.resize(spec.fit(*whole.size, None), Image.Resampling.BILINEAR)).astype(int)
+    assert np.abs(image_decoder(spec)(FILES["png alpha"]) - expected).max() <= 1
+    assert (
+        np.abs(np.asarray(image_decoder(image_spec(f"pil{name[:-1]}", size))(FILES["png alpha"])) - expected).max() == 0
+    )
+
+
+def test_resizing_is_near_pillows_on_average() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)
+    for pixels in (noise, noise[..., 0]):
+        for target in ((100, 75), (299, 224), (301, 33)):
+            expected = np.asarray(Image.fromarray(pixels).resize(target, Image.Resampling.BILINEAR)).astype(int)
+            off = np.abs(resized(pixels, target) - expected)
+            assert off.max() <= 1
+            assert off.mean() <= 0.3  # (of noise; of photographs, half of that)
+
+
+def test_a_large_jpeg_shrinks_while_it_is_decoded_and_stays_what_it_was() -> None:
+    y, x = np.mgrid[0:600, 0:900]
+    large = Image.fromarray(np.stack([x / 4, y / 3, (x + y) / 6], axis=2).astype(np.uint8))
+    expected = np.asarray(large.resize((105, 70), Image.Resampling.BILINEAR)).astype(int)
+    assert np.abs(image_decoder(image_spec("rgb8", 70))(saved(large, "JPEG")) - expected).mean() < 1
+
+
+def test_a_picture_of_the_right_size_is_left_as_it_is() -> None:
+    for file in ("jpeg", "png"):
+        for size in (HEIGHT, (HEIGHT, WIDTH)):
+            np.testing.assert_array_equal(
+                image_decoder(image_spec("rgb8", size))(FILES[file]), decode(FILES[file], "rgb8")
+            )
+
+
+def test_invisible_colours_do_not_bleed() -> None:
+    pixels = np.zeros((2, 2, 4), np.uint8)
+    pixels[0], pixels[1] = (255, 0, 0, 255), (0, 255, 0, 0)
+    assert image_decoder(image_spec("rgba8", 1))(saved(Image.fromarray(pixels), "PNG"))[0, 0].tolist() == [
+        255,
+        0,
+        0,
+        128,
+    ]
+
+
+@pytest.mark.parametrize("size", [0, -1, (0, 5), (5, 0)], ids=str)
+def test_a_size_has_pixels(size: Any) -> None:
+    with pytest.raises(ValueError, match="at least 1 × 1 pixels"):
+        image_spec("rgb8", size)
+    with pytest.raises(ValueError, match="at least 1 × 1 pixels"):
+        wds.decode("rgb8", size=size)
+
+
+@pytest.mark.parametrize("size", ["224", 2.5, True, (1, 2, 3), (1,), (1, None), [5]], ids=str)
+def test_a_size_is_one_length_or_two(size: Any) -> None:
+    with pytest.raises(TypeError, match=r"the length of the shorter side, or \(height, width\)"):
+        image_spec("rgb8", size)
+
+
+@pytest.mark.parametrize("file", ["one row", "jpeg"])
+def test_a_size_can_not_make_a_bomb(file: str) -> None:
+    with pytest.raises(Image.DecompressionBombError, match="pixels are more than the 100000"):
+        image_decoder(image_spec("rgb8", 999), max_pixels=100_000)(FILES[file])
+
+
+# ---- orientation
+
+
+def turned(orientation: int, kind: str, **options: Any) -> bytes:
+    exif = Image.Exif()
+    exif[274] = orientation
+    return saved(RGB, kind, exif=exif, **options)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(("kind", "options"), [("JPEG", {}), ("PNG", {}), ("WEBP", {"lossless": True})], ids=str)
+def test_orientation_is_applied_when_it_is_asked_for(orientation: int, kind: str, options: dict[str, Any]) -> None:
+    data = turned(orientation, kind, **options)
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(image_decoder(image_spec("rgb8", orient=True))(data), expected)
+    np.testing.assert_array_equal(image_decoder(image_spec("pil", orient=True))(data), expected)
+    np.testing.assert_array_equal(decode(data, "rgb8"), decode(saved(RGB, kind, **options), "rgb8"))
+    if orientation > 4:
+        assert expected.shape == (WIDTH, HEIGHT, 3)
+    for size in (8, (9, 4), (40, 40)):
+        width, height = image_spec("l8", size).fit(expected.shape[1], expected.shape[0], None)
+        assert image_decoder(image_spec("l8", size, orient=True))(data).shape == (height, width)
+
+
+def test_orientation_may_be_told_in_xmp() -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="3"/></x:xmpmeta>'
+    data = saved(RGB, "JPEG", xmp=xmp)
+    np.testing.assert_array_equal(
+        image_decoder(image_spec("rgb8", orient=True))(data), decode(data, "rgb8")[::-1, ::-1]
+    )
+
+
+def test_a_picture_without_exif_is_upright() -> None:
+    for file in ("jpeg", "png", "gif", "tiff", "bmp", "ppm"):
+        np.testing.assert_array_equal(
+            image_decoder(image_spec("rgb8", orient=True))(FILES[file]), decode(FILES[file], "rgb8")
+        )
+
+
+# ---- as options of decode
+
+
+def test_decode_takes_size_and_orientation() -> None:
+    sample = {"__key__": "a", "jpg": turned(6, "JPEG"), "png": FILES["png"], "cls": b"3"}
+    decoded = next(iter([sample] | wds.decode("rgb8", size=(20, 10), orient=True)))
+    assert decoded["jpg"].shape == decoded["png"].shape == (20, 10, 3)
+    assert decoded["cls"] == 3
+    stage = wds.decode("torchl", size=(20, 10), orient=True, threads=2)
+    assert repr(stage) == "decode('torchl', size=(20, 10), orient=True, threads=2)"
+    assert pickle.loads(pickle.dumps(stage)) == stage
 
 
 # ---- beside webdataset

@@ -8,6 +8,7 @@ import functools
 import json
 import operator
 import pickle
+import re
 import subprocess
 import sys
 import warnings
@@ -92,6 +93,87 @@ def test_wrong_order_is_refused_with_a_message_that_helps(parts: list[Any], mess
         wrong(*parts)
 
 
+MAKERS: dict[Any, str] = {
+    wds.map: "map(f)",
+    select: "select(predicate)",
+    wds.to_tuple: "to_tuple(*fields)",
+    decode: "decode()",
+    take: "take(n)",
+    shuffle: "shuffle(size)",
+    batched: "batched(n)",
+}
+
+
+@pytest.mark.parametrize(
+    "left", [[1], range(3), {"a": 1}, {"a": 1}.keys(), np.arange(3), iter([1]), "a.tar", urls("a")]
+)
+@pytest.mark.parametrize("made", MAKERS, ids=MAKERS.values())
+def test_a_bare_maker_says_how_it_is_called(left: Any, made: Any) -> None:
+    message = re.escape(f"makes a stage: write {MAKERS[made]}")
+    with pytest.raises(CompositionError, match=message):
+        left | made
+    for stage_ in (identity, tarsamples, take(3)):
+        with pytest.raises(CompositionError, match=message):
+            stage_ | made
+        with pytest.raises(CompositionError, match=message):
+            made | stage_
+    with pytest.raises(CompositionError, match=message):
+        iter(made)
+    assert repr(made) == f"<stage maker {MAKERS[made].partition('(')[0]}>"
+    assert pickle.loads(pickle.dumps(made)) is made
+
+
+Pair = collections.namedtuple("Pair", "a b")
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [
+        (["a.tar"], "str"),
+        ([Path("a.tar")], "str"),
+        ((np.str_("a.tar"),), "str"),
+        ([b"a"], "bytes"),
+        ([3], "int"),
+        (range(3), "int"),
+        ([None], "NoneType"),
+        ([(1, 2)], "tuple"),
+        ([Pair(1, 2)], "tuple"),
+        ([[1]], "list"),
+    ],
+)
+def test_sources_that_tell_what_they_hold(source: Any, kind: str) -> None:
+    with pytest.raises(CompositionError, match=f"^the source yields {kind}, decode takes Sample"):
+        source | decode()
+
+
+def test_what_fits_a_kind_that_is_derived_from_it() -> None:
+    assert [Pair([1], [2])] | wds.unbatched | list == [(1, 2)]
+    assert [collections.OrderedDict(cls=b"3")] | decode() | list == [{"cls": 3}]
+    assert [wds.Batch(cls=[b"3"])] | wds.unbatched | decode() | list == [{"cls": 3}]
+
+
+def test_mistakes_that_only_data_would_show_wait_for_it() -> None:
+    """What a function gives, and what is in an empty list, a dict or an iterator, is not known while composing."""
+    sources: list[Any] = [[], {"a": 1}, iter(["a"]), {"a"}, urls("a") | wds.map(len)]
+    for source in sources:
+        assert isinstance(source | decode(), wds.Stream)
+    assert isinstance(wrong(wds.map(len), wds.unbatched, tarsamples), wds.Stage)
+
+
+def test_joins_that_are_no_joins() -> None:
+    stream = range(3) | take(2)
+    for left, right in (
+        (stream, stream),
+        (take(2), stream),
+        (stream, 3),
+        (take(2), 3),
+        (stream, None),
+        (list, take(2)),
+    ):
+        with pytest.raises(TypeError):
+            wrong(left, right)
+
+
 def test_a_composition_error_is_a_type_error() -> None:
     with pytest.raises(TypeError):
         wrong(urls("a"), decode("rgb"))
@@ -145,6 +227,52 @@ def test_plain_functions_end_a_stream() -> None:
     assert (stream | list, stream | sum, stream | max, stream | set) == ([0, 2, 4, 6, 8], 20, 8, {0, 2, 4, 6, 8})
 
 
+def test_what_ends_a_stream() -> None:
+    stream = range(4) | take(3)
+    assert stream | tuple == (0, 1, 2)
+    assert stream | frozenset == frozenset({0, 1, 2})
+    assert stream | (lambda items: {item: str(item) for item in items}) == {0: "0", 1: "1", 2: "2"}
+    assert stream | (lambda items: items | take(1)) == range(4) | take(3) | take(1)
+    assert stream | np.fromiter(range(2), int).tolist().__class__ == [0, 1, 2]
+
+    def generator(items: Iterable[int]) -> Iterator[int]:
+        yield from items
+
+    for makes_an_iterator in (iter, enumerate, generator, lambda items: (item for item in items), reversed_twice):
+        with pytest.raises(
+            CompositionError, match="returns an iterator, which has no positions: make it a stage with @stage"
+        ):
+            stream | makes_an_iterator
+    for ends in (list, sum, generator, lambda items: items):
+        with pytest.raises(
+            CompositionError, match="is no stage: a plain function can end a stream, not stand in a stage"
+        ):
+            wrong(take(2), ends)
+
+
+def reversed_twice(items: Iterable[int]) -> Iterator[int]:
+    return reversed([*reversed([*items])])
+
+
+@pytest.mark.parametrize("data", [b"a.tar", bytearray(b"a.tar"), memoryview(b"a.tar")])
+def test_bytes_are_neither_pattern_nor_items(data: Any) -> None:
+    message = r"bytes are no source of a stream: b'a\.tar'; give a str \(a URL pattern\) or a list of items"
+    with pytest.raises(CompositionError, match=message):
+        data | tarsamples
+    with pytest.raises(CompositionError, match=message):
+        identity(data)
+    assert [bytes(data)] | identity | list == [b"a.tar"]
+
+
+def test_an_array_is_a_source_of_its_rows() -> None:
+    for array in (np.arange(3), np.arange(6).reshape(3, 2), np.array(["a", "b"]), np.array([], object)):
+        for stream in (array | identity, identity(array), array | (take(9) | identity)):
+            assert isinstance(stream, wds.Stream)
+            assert [np.asarray(row).tolist() for row in stream] == array.tolist()
+    (numbers,) = np.arange(3) | batched(3)
+    assert type(numbers) is list
+
+
 # ---- iterators run once
 
 
@@ -156,6 +284,30 @@ def test_an_iterator_runs_once_and_has_no_positions() -> None:
     for use in (lambda: stream.tracked(), lambda: stream.at(next((range(3) | wds.map(double)).tracked())[1])):
         with pytest.raises(SourceError, match="runs once and has no positions"):
             use()
+
+
+def test_an_iterator_is_not_touched_before_it_runs() -> None:
+    pulled: list[int] = []
+
+    def numbers() -> Iterator[int]:
+        for n in range(9):
+            pulled.append(n)
+            yield n
+
+    stream = numbers() | wds.map(double) | take(2)
+    assert pulled == []
+    running = iter(stream)
+    assert (next(running), pulled) == (0, [0])
+    with pytest.raises(SourceError, match="was read already; give the stream something that can be read again"):
+        iter(stream)
+    assert list(running) == [2]
+    assert pulled == [0, 1]
+
+
+def test_an_iterator_may_be_split_and_ends_a_stream() -> None:
+    assert (iter(range(6)) | split_by_worker).within(worker=1, workers=2) | list == [1, 3, 5]
+    opened = iter("ab")
+    assert repr(opened | take(2)) == f"{opened!r} | take(2)"
 
 
 # ---- stages are values
@@ -231,6 +383,53 @@ def test_a_stream_pickles_under_spawn(tmp_path: Path) -> None:
     assert done.stdout.strip() == str(range(6) | wds.map(float) | shuffle(3) | batched(2) | list)
 
 
+# ---- streams are values
+
+
+def test_streams_are_values() -> None:
+    streams: list[wds.Stream[Any]] = [
+        range(3) | identity,
+        [1, [2], "x"] | take(2),
+        {"a": 1} | identity,
+        urls("a-{0..2}.tar", "b") | split_by_worker,
+        (range(3) | take(2)).within(seed=1, epoch=2, rank=0, world_size=2, worker=1, workers=3),
+        (range(9) | shuffle(3)).at(position_of(range(9) | shuffle(3), 4)),
+        (range(9) | shuffle(3)).within(epoch=4).at(position_of((range(9) | shuffle(3)).within(epoch=4))),
+        (range(9) | shuffle(3)).within(seed=7).at(position_of(range(9) | shuffle(3)), force=True),
+    ]
+    names = {name: getattr(wds, name) for name in wds.__all__}
+    for n, stream in enumerate(streams):
+        for same in (eval(repr(stream), dict(names)), copy.copy(stream), pickle.loads(pickle.dumps(stream))):
+            assert same == stream
+            assert hash(same) == hash(stream)
+            assert repr(same) == repr(stream)
+        assert all(stream != other for other in streams[:n])
+    assert repr(streams[0]) == "range(0, 3) | identity"
+    assert streams[0] != "range(0, 3) | identity"
+
+
+def test_a_position_is_the_same_before_and_after_json() -> None:
+    stream = range(9) | shuffle(3) | batched(2)
+    position = next(stream.tracked())[1]
+    assert stream.at(position) == stream.at(json.loads(json.dumps(position)))
+
+
+def test_streams_of_arrays_can_be_compared() -> None:
+    """(numpy's answer to == can't be taken for yes or no; the streams count as different.)"""
+    array = np.zeros(2)
+    assert [array] | identity == [array] | identity
+    assert [array] | identity != [np.zeros(2)] | identity
+    assert array | identity == array | identity
+    assert array | identity != np.zeros(2) | identity
+
+
+def test_a_long_source_is_shown_in_part() -> None:
+    text = repr(list(range(10_000)) | identity)
+    assert text.startswith("[0, 1, 2, ")
+    assert text.endswith(" 9998, 9999] | identity")
+    assert 1000 < len(text) < 2100
+
+
 # ---- positions
 
 
@@ -294,6 +493,105 @@ def test_another_format_and_a_mangled_position_are_refused() -> None:
         list(STREAM.at([head, [0, -1, None, None]]))
 
 
+def test_lists_of_another_length_or_type_are_another_source() -> None:
+    stream = [1, 2, 3] | identity
+    position = position_of(stream)
+    for other in ([1, 2], [1, 2, 3, 4], (1, 2, 3), range(3)):
+        with pytest.raises(PositionError, match="it comes from another source"):
+            (other | identity).at(position)
+    assert ([7, 8, 9] | identity).at(position) | list == [8, 9]
+    assert ([7] | identity).at(position, force=True) | list == []
+
+
+def test_all_that_differs_is_said_at_once() -> None:
+    other = (urls("x/b-{0..3}.tar") | split_by_worker).within(seed=3, epoch=2, rank=1, world_size=2)
+    with pytest.raises(PositionError) as caught:
+        other.at(position_of(STREAM))
+    for part in (
+        "it comes from another source (other shards, another order or number of them, or",
+        "its pipeline was split_by_worker | shuffle | batched, and this one is split_by_worker",
+        "it has seed 0, and the stream has seed 3",
+        "it has epoch 0, and the stream has epoch 2",
+        "it has rank 0, and the stream has rank 1",
+        "it has world_size 1, and the stream has world_size 2",
+        "(force=True goes on all the same)",
+    ):
+        assert part in str(caught.value)
+
+
+def test_force_takes_a_position_of_another_stream() -> None:
+    stream = range(9) | shuffle(4) | batched(2)
+    position = position_of(stream)
+    other = range(20) | shuffle(4) | batched(3, partial=False)
+    rest = list(range(20) | shuffle(4))[2:]
+    assert other.at(position, force=True) | list == [rest[n : n + 3] for n in range(0, 18, 3)]
+    assert stream.within(worker=1, workers=2).at(position, force=True).fixed["worker"] == 1
+    reader = position_of((range(9) | split_by_worker).within(worker=1, workers=2))
+    assert (range(9) | split_by_worker).at(reader, force=True) | list == list(range(2, 9))
+    with pytest.raises(PositionError, match=r"take: .* is no position of this stage"):
+        list((range(9) | take(3)).at(position, force=True))
+    with pytest.raises(PositionError, match="is no position in the source"):
+        list((range(9) | batched(3)).at(position, force=True))
+
+
+@pytest.mark.parametrize(
+    "mangled",
+    [
+        *(None, 3, "x", [], [0], [0, 1, "m"], [0, 1, 2, 3, 4], [-1, 0, None, 1], [0, "1", None, 1], [0, 1.0, None, 1]),
+        *([True, 0, None, 1], [0, 0, 3, 1], [0, 0, None, -1], [0, 0, None, "1"], [0, 0, None, [1]]),
+        [0, 1, "0" * 16, None],
+    ],
+)
+def test_a_mangled_position_is_never_followed(mangled: Any) -> None:
+    stream = range(9) | shuffle(3)
+    head, _ = position_of(stream)
+    if mangled is None:  # (the start)
+        assert stream.at([head, None]) | list == stream | list
+        return
+    with pytest.raises(PositionError):
+        list(stream.at([head, mangled]))
+
+
+@pytest.mark.parametrize("change", [{"seed": None}, {"epoch": "0"}, {"workers": None}, {"source": 3}, {"stages": "x"}])
+def test_a_mangled_head_is_no_position(change: dict[str, Any]) -> None:
+    stream = range(9) | shuffle(3)
+    head, at = position_of(stream)
+    with pytest.raises(PositionError, match=r"is no position: give what \.tracked"):
+        stream.at([{**head, **change}, at], force=True)
+    with pytest.raises(PositionError, match="this release of streamwds reads format 1"):
+        stream.at([{**head, "streamwds": 2}, at], force=True)
+
+
+def test_positions_of_a_resumed_stream_are_those_of_the_whole() -> None:
+    stream = (range(30) | shuffle(4) | batched(2)).within(epoch=3)
+    pairs = list(stream.tracked())
+    assert list(stream.at(pairs[4][1]).tracked()) == pairs[5:]
+    assert stream.at(pairs[9][1]).at(pairs[4][1]) == stream.at(pairs[4][1])
+
+
+def test_a_stage_that_keeps_items_back_is_not_resumed() -> None:
+    """It runs anywhere, and positions before it are as good as ever."""
+    stream = range(6) | take(5) | backwards | batched(2)
+    assert stream | list == [[4, 3], [2, 1], [0]]
+    pairs = list(stream.tracked())
+    assert [item for item, _ in pairs] == stream | list
+    for force in (False, True):
+        with pytest.raises(
+            PositionError, match=r"backwards keeps items back \(@stage\(buffers=True\)\), so a position can't"
+        ):
+            stream.at(pairs[0][1], force=force)
+    assert (range(6) | take(5)).at(position_of(range(6) | take(5))) | backwards_items == [4, 3, 2, 1]
+
+
+def backwards_items(items: Iterable[int]) -> list[int]:
+    return [*items][::-1]
+
+
+@stage(buffers=True)
+def backwards(items: Iterable[int]) -> Iterator[int]:
+    yield from [*items][::-1]
+
+
 def test_at_belongs_at_the_end() -> None:
     with pytest.raises(CompositionError, match="at the end"):
         STREAM.at(position_of(STREAM)) | take(2)
@@ -321,6 +619,18 @@ def test_a_stage_that_keeps_items_back_runs_and_refuses_to_resume() -> None:
     _, position = next(stream.tracked())
     with pytest.raises(PositionError, match="pairs keeps items back"):
         stream.at(position)
+
+
+def test_later_words_go_before_earlier_ones_and_streams_stay_as_they_were() -> None:
+    stream = ["a", "b", "c"] | split_by_worker
+    second = stream.within(worker=1, workers=2)
+    assert (second | list, second.within(worker=0) | list, stream | list) == (["b"], ["a", "c"], ["a", "b", "c"])
+    assert dict(second.within(worker=0).fixed) == {"worker": 0, "workers": 2}
+    with pytest.raises(ValueError, match="rank 3 of world_size 1"):  # (that is known when somebody reads)
+        iter((range(3) | wds.split_by_node).within(rank=3))
+    for name in ("seed", "epoch", "rank", "world_size", "worker", "workers"):
+        with pytest.raises(ValueError, match=f"{name} must be an integer"):
+            stream.within(**{name: "1"})  # type: ignore[arg-type]
 
 
 # ---- who reads what

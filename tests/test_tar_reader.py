@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import bz2
 import gc
 import gzip
 import io
 import itertools
-import lzma
 import os
 import subprocess
 import tarfile
@@ -24,6 +22,7 @@ from streamwds.errors import StreamwdsError, TarError, TruncatedError
 from streamwds.testing import check_resume
 from tests.archives import (
     END,
+    PACK,
     Opener,
     Sample,
     Source,
@@ -46,7 +45,6 @@ from tests.archives import (
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
-PACK: dict[str, Callable[[bytes], bytes]] = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
 CATS = archive([(b"1.jpg", b"one"), (b"1.cls", b"1"), (b"2.jpg", b"two"), (b"2.cls", b"2"), (b"3.jpg", b"three")])
 
 

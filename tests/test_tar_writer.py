@@ -6,7 +6,6 @@ import gc
 import gzip
 import io
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -15,15 +14,17 @@ import time
 import unicodedata
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from random import Random
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pytest
 
-from streamwds import TarWriter, decode, tarsamples
-from streamwds.errors import EncodeError, WriteError
-from streamwds.tar import writer as module
-from tests.archives import Sample, entries, expected, read, shards
+from streamwds import TarWriter, compression, decode, tarsamples
+from streamwds.errors import EncodeError, MissingExtraError, WriteError
+from streamwds.tar import framing, packing
+from streamwds.tar.framing import Framing
+from tests.archives import Sample, entries, expected, read, read_on, shards
 from tests.test_tar_reader import by_webdataset
 
 UTF8 = {**os.environ, "LC_ALL": "C.UTF-8"}
@@ -248,15 +249,42 @@ def test_only_names_that_do_not_fit_take_a_pax_header() -> None:
         assert (data[156:157] == b"x") == (not fits or (utf8 and not raw.isascii()))
 
 
-def test_sizes_that_octal_digits_cannot_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert module.LARGEST == 8**11
-    for size in (8**11 - 1, 8**11, 2**63 - 1):
-        start = b"".join(TarWriter(io.BytesIO())._header("a.bin", size, 0))
-        with tarfile.open(fileobj=io.BytesIO(start + b"x"), mode="r|") as tar:
-            info = tar.next()
-            assert info is not None
-            assert (info.name, info.size) == ("a.bin", size)
-    monkeypatch.setattr(module, "LARGEST", 1000)
+HUGE = [8**11 - 1, 8**11, 8**11 + 1, 2**40, 2**63 - 1]
+
+
+@pytest.mark.parametrize("size", HUGE)
+def test_sizes_that_octal_digits_cannot_say(size: int) -> None:
+    start = b"".join(Framing("me", "us", 0o444, 0).header("a.bin", size))
+    assert len(start) == (512 if size < 8**11 else 3 * 512)
+    with tarfile.open(fileobj=io.BytesIO(start + b"x"), mode="r|") as tar:
+        info = tar.next()
+        assert info is not None
+        assert (info.name, info.size) == ("a.bin", size)
+
+
+@pytest.mark.needs("GNU tar", "bsdtar")
+@pytest.mark.parametrize("size", [8**11 - 1, 8**11])
+def test_members_of_gigabytes_in_other_tars(tmp_path: Path, size: int) -> None:
+    """Holes for data: a file of 8 GiB that takes no room."""
+    ours = Framing("me", "us", 0o444, 0)
+    start = b"".join(ours.header("a.bin", size))
+    with open(tmp_path / "a.tar", "wb") as file:
+        file.write(start)
+        file.seek(size + -size % 512, os.SEEK_CUR)
+        file.write(b"".join(ours.header("b.txt", 3)) + b"end".ljust(512, b"\0") + bytes(1024))
+    for command in (["tar", "-tvf"], ["bsdtar", "-tvf"]):
+        done = subprocess.run([*command, "a.tar"], cwd=tmp_path, capture_output=True, env=UTF8)
+        assert (done.returncode, done.stderr) == (0, b"")
+        listed = [line.split() for line in done.stdout.decode().splitlines()]
+        assert [line[-1] for line in listed] == ["a.bin", "b.txt"]
+        assert str(size) in listed[0]
+    with tarfile.open(tmp_path / "a.tar") as tar:
+        assert [(info.name, info.size) for info in tar] == [("a.bin", size), ("b.txt", 3)]
+
+
+def test_samples_with_large_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    for room in (framing, packing):
+        monkeypatch.setattr(room, "LARGEST", 1000)
     samples = [sample("1", a=b"x" * 999, b=b"y" * 1000), sample("ü", a=b"z" * 1537)]
     data = written(*samples, mtime=0)
     assert without_url(read(shards(data))) == samples
@@ -266,13 +294,76 @@ def test_sizes_that_octal_digits_cannot_say(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.needs("GNU tar", "bsdtar")
-def test_sizes_that_octal_digits_cannot_say_in_other_tars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LARGEST", 1000)
+def test_samples_with_large_members_in_other_tars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for room in (framing, packing):
+        monkeypatch.setattr(room, "LARGEST", 1000)
     (tmp_path / "a.tar").write_bytes(written(sample("1", a=b"x" * 999, b=b"y" * 1000), sample("2", a=b"z" * 1537)))
     for command in ("tar", "bsdtar"):
         done = subprocess.run([command, "-xOf", "a.tar"], cwd=tmp_path, capture_output=True, env=UTF8)
         assert (done.returncode, done.stderr) == (0, b"")
         assert done.stdout == b"x" * 999 + b"y" * 1000 + b"z" * 1537
+
+
+# ---- the short way: samples with fields that came before
+
+
+def variants() -> list[Sample]:
+    """Samples that change what was looked up for those before: fields, their order, number, sizes, kinds of key."""
+    samples: list[Sample] = []
+    for n in range(40):
+        random = Random(n)
+        key = random.choice([f"{n}", f"a/b-{n}", f"a_{n}", f"a.b/{n}", f"ü{n}", f"{n}" * 60, f"d{n}/" * 30 + "k"])
+        names = random.choice([["a"], ["a", "b"], ["a", "c"], ["b", "a"], ["a", "b", "c"], ["x" * 97], ["ü", "a"]])
+        fields: Sample = {name: random.randbytes(random.choice([0, 1, 511, 512, 513, 5000])) for name in names}
+        extra: Sample = random.choice([{}, {"__url__": "u"}, {"_meta": b"m"}, {"__url__": "u", "_other": b"o"}])
+        parts = [{"__key__": key}, fields, extra]
+        random.shuffle(parts)
+        samples.append({name: value for part in parts for name, value in part.items()})
+    return samples
+
+
+@pytest.mark.parametrize("keep_meta", [False, True])
+def test_samples_in_any_order_are_written_as_each_alone(keep_meta: bool) -> None:
+    """What was looked up for others never changes a byte."""
+    for seed in range(6):
+        order = Random(seed).sample(variants(), 40)
+        alone = [written(one, mtime=0, keep_meta=keep_meta) for one in order]
+        sizes: list[int] = []
+        stream = io.BytesIO()
+        with TarWriter(stream, mtime=0, keep_meta=keep_meta) as writer:
+            sizes += [writer.write(one) for one in order]
+        together = stream.getvalue()
+        assert together.rstrip(b"\0") == b"".join(d[:n] for d, n in zip(alone, sizes)).rstrip(b"\0"), f"seed {seed}"
+        assert [entry.data for entry in entries(together)] == [e.data for data in alone for e in entries(data)]
+
+
+class Missing(dict[str, Any]):
+    """A dict that has what it is asked for."""
+
+    def __missing__(self, name: str) -> bytes:
+        return b"made up"
+
+
+def test_what_a_mapping_makes_up_is_not_written() -> None:
+    others = Missing(sample("2", a=b"3", c=b"4"))
+    assert without_url(read(shards(written(CATS[0], sample("1b", a=b"1", b=b"2"), others)))) == [
+        CATS[0],
+        sample("1b", a=b"1", b=b"2"),
+        dict(others),
+    ]
+
+
+def test_time_that_passes_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the clock goes back."""
+    stream = io.BytesIO()
+    times = [1_000.5, 1_000.9, 1_001.0, 7_000.0, 500.2, 500.9]
+    monkeypatch.setattr(time, "time", lambda: times[0])
+    with TarWriter(stream) as writer:
+        for n, now in enumerate(times):
+            monkeypatch.setattr(time, "time", lambda now=now: now)
+            writer.write(sample(str(n), a=b"x", b=b"y"))
+    with tarfile.open(fileobj=io.BytesIO(stream.getvalue())) as tar:
+        assert [info.mtime for info in tar] == [int(now) for now in times for _ in "ab"]
 
 
 # ---- what is refused
@@ -399,8 +490,10 @@ def test_encoders_by_extension() -> None:
     }
     (found,) = read(shards(written(sample("1", a_txt="cat", seg_txt=7, b_seg_txt=8), encoder=table)))
     assert (found["a.txt"], found["seg.txt"], found["b.seg.txt"]) == (b"CAT", b"7", b"8")
+    (found,) = read(shards(written(sample("1", cls=7), encoder=table)))
+    assert found["cls"] == b"7"  # (what it does not name, the table encodes)
     with pytest.raises(EncodeError, match="no encoder"):
-        written(sample("1", cls=7), encoder=table)
+        written(sample("1", xyz=7), encoder=table)
 
 
 def test_an_encoder_of_whole_samples() -> None:
@@ -410,6 +503,13 @@ def test_an_encoder_of_whole_samples() -> None:
     assert without_url(read(shards(written(sample("1", a=1, b=2), encoder=encode)))) == [sample("1", sum_txt=b"3")]
     with pytest.raises(EncodeError, match="str"):
         written(sample("1", a=1), encoder=lambda sample: {"txt": "no bytes"})
+    with pytest.raises(EncodeError, match="KeyError: 'b'") as caught:
+        written(sample("1", a=1), encoder=encode)
+    assert (caught.value.key, type(caught.value.__cause__)) == ("1", KeyError)
+    wrong: Any = [lambda sample: None, lambda sample: b"x", lambda sample: [("a", b"x")]]
+    for encoder in wrong:
+        with pytest.raises(EncodeError, match="not a dict"):
+            written(sample("1", a=1), encoder=encoder)
 
 
 @pytest.mark.parametrize("wrong", [lambda value: "text", lambda value: None, lambda value: 7, lambda value: [b"x"]])
@@ -494,38 +594,121 @@ def test_large_samples_are_written_as_they_come() -> None:
     assert [found["bin"][0] for found in read(shards(stream.getvalue()))] == list(range(10))
 
 
-@pytest.mark.parametrize("suffix", [".gz", ".tgz", ".bz2", ".xz", "", ".GZ"])
+SUFFIXES = ["", ".gz", ".bz2", ".xz", ".zst", ".lz4"]
+MAGIC = {
+    ".gz": b"\x1f\x8b",
+    ".bz2": b"BZh",
+    ".xz": b"\xfd7zXZ",
+    ".zst": b"\x28\xb5\x2f\xfd",
+    ".lz4": b"\x04\x22\x4d\x18",
+}
+
+
+def write_cats(target: Any, **options: Any) -> None:
+    with TarWriter(target, mtime=0, **options) as writer:
+        for cat in CATS:
+            writer.write(cat)
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".tgz", ".GZ"])
 def test_shards_are_compressed_as_their_names_say(tmp_path: Path, suffix: str) -> None:
     paths = [tmp_path / f"{name}.tar{suffix}" for name in "ab"]
     for path in paths:
-        with TarWriter(path, mtime=0) as writer:
-            for cat in CATS:
-                writer.write(cat)
-    magic = {".gz": b"\x1f\x8b", ".tgz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ"}.get(suffix, b"1.cls")
+        write_cats(path)
     data = paths[0].read_bytes()
-    assert data.startswith(magic)
+    assert data.startswith(MAGIC.get(suffix.replace("tgz", "gz"), b"1.cls"))
     assert data == paths[1].read_bytes()
     assert without_url(read([str(paths[0])])) == CATS
-    if magic == b"\x1f\x8b":
+    if data.startswith(MAGIC[".gz"]):
         assert gzip.decompress(data) == written(*CATS, mtime=0)
 
 
-@pytest.mark.parametrize("suffix", [".zst", ".lz4"])
-def test_a_compression_that_is_not_there_is_refused(tmp_path: Path, suffix: str) -> None:
-    with pytest.raises(WriteError, match="compressed as"):
-        TarWriter(tmp_path / f"a.tar{suffix}")
+@pytest.mark.parametrize(("compress", "suffix"), [
+    (True, ".gz"), (False, ""), ("gz", ".gz"), ("gzip", ".gz"), ("bz2", ".bz2"), ("xz", ".xz"), ("zst", ".zst"),
+    ("zstd", ".zst"), ("lz4", ".lz4"), (("gz", 9), ".gz"), (("zst", 19), ".zst"), (("lz4", 9), ".lz4"), (None, ""),
+])  # fmt: skip
+def test_shards_are_compressed_as_was_said(tmp_path: Path, compress: Any, suffix: str) -> None:
+    path = tmp_path / ("a.tar" if compress is None else "a.tar.xz")
+    write_cats(path, compress=compress)
+    stream = io.BytesIO()
+    write_cats(stream, compress=compress)
+    assert stream.getvalue() == path.read_bytes()
+    assert stream.getvalue().startswith(MAGIC.get(suffix, b"1.cls"))
+    assert without_url(read(shards(stream.getvalue()))) == CATS
+
+
+@pytest.mark.parametrize("compress", ["rar", ("gz", 10), ("bz2", 0), "", ".gz"])
+def test_a_compression_that_is_not_there_is_refused(tmp_path: Path, compress: Any) -> None:
+    with pytest.raises(ValueError, match=r"one of gz|has the levels"):
+        TarWriter(tmp_path / "a.tar", compress=compress)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("suffix", ["", ".gz", ".bz2", ".xz"])
+@pytest.mark.parametrize("extra", ["zstd", "lz4"])
+def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extra: str) -> None:
+    def missing(name: str) -> Any:
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(compression, "import_module", missing)
+    path = tmp_path / f"a.tar.{extra.replace('zstd', 'zst')}"
+    with pytest.raises(MissingExtraError, match=rf"pip install 'streamwds\[{extra}\]'") as caught:
+        TarWriter(path)
+    assert caught.value.url == str(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES[1:])
+def test_an_error_leaves_a_compressed_file_object_open_and_cut(suffix: str) -> None:
+    stream = io.BytesIO()
+    with pytest.raises(KeyError), TarWriter(stream, compress=suffix[1:]) as writer:  # noqa: PT012
+        for n in range(20):
+            writer.write(sample(str(n), bin=Random(n).randbytes(100_000)))
+        raise KeyError
+    assert not stream.closed
+    _, errors = read_on(shards(stream.getvalue()))
+    assert len(errors) == 1
+
+
+@pytest.mark.parametrize("at", ["file:", "file://"])
+def test_a_file_url(tmp_path: Path, at: str) -> None:
+    write_cats(f"{at}{tmp_path}/a.tar")
+    assert without_url(read([f"{at}{tmp_path}/a.tar"])) == CATS
+
+
+def test_other_urls_are_refused() -> None:
+    with pytest.raises(WriteError, match="s3: URLs can't be opened") as caught:
+        TarWriter("s3://bucket/a.tar")
+    assert caught.value.url == "s3://bucket/a.tar"
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_fsync_waits_for_file_and_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    path = tmp_path / f"a.tar{suffix}"
+    synced: list[tuple[str, bool]] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append((os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")), path.exists()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_cats(path)
+    assert synced == []
+    path.unlink()
+    write_cats(path, fsync=True)
+    (file, before), (folder, after) = synced
+    assert (file.startswith(".a.tar"), before, folder, after) == (True, False, tmp_path.name, True)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_shard_appears_when_it_is_complete(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a.tar{suffix}"
     with TarWriter(path) as writer:
-        for n in range(30):
-            writer.write(sample(str(n), bin=random.Random(n).randbytes(100_000)))
+        for n in range(12):
+            writer.write(sample(str(n), bin=Random(n).randbytes(100_000)))
             assert not path.exists()
     assert [found.name for found in tmp_path.iterdir()] == [path.name]
-    assert len(read([str(path)])) == 30
+    assert len(read([str(path)])) == 12
     assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()
 
 
@@ -536,7 +719,7 @@ def _umask() -> int:
 
 
 @pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt, SystemExit, GeneratorExit])
-@pytest.mark.parametrize("suffix", ["", ".gz", ".bz2", ".xz"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("old", [None, b"an older shard"])
 def test_an_error_in_the_block_leaves_no_shard(
     tmp_path: Path, error: type[BaseException], suffix: str, old: bytes | None
@@ -626,7 +809,7 @@ def test_after_a_full_disk_nothing_more_is_written() -> None:
         writer.write(CATS[0])
 
 
-@pytest.mark.parametrize("suffix", ["", ".gz", ".bz2", ".xz"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("room", [0, 300_000])
 def test_a_full_disk_leaves_no_shard_even_if_the_error_is_ignored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, room: int
@@ -653,7 +836,7 @@ def test_a_full_disk_leaves_no_shard_even_if_the_error_is_ignored(
         writer = TarWriter(path)
         for n in range(30):
             try:
-                writer.write(sample(str(n), bin=random.Random(n).randbytes(100_000)))
+                writer.write(sample(str(n), bin=Random(n).randbytes(100_000)))
             except WriteError:
                 errors += 1
         writer.close()
@@ -682,14 +865,14 @@ for n in count():
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_a_killed_writer_leaves_complete_shards_only(tmp_path: Path, suffix: str) -> None:
-    times = 25 if os.environ.get("STREAMWDS_PROFILE") == "deep" else 3
+    times = 50 if os.environ.get("STREAMWDS_PROFILE") == "deep" else 5
     for seed in range(times):
         folder = tmp_path / str(seed)
         folder.mkdir()
         with subprocess.Popen([sys.executable, "-c", WRITER, folder, suffix], stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             process.stdout.readline()
-            time.sleep(random.Random(seed).uniform(0, 0.2))
+            time.sleep(Random(seed).uniform(0, 0.2))
             process.send_signal(signal.SIGKILL)
         names = sorted(found.name for found in folder.iterdir())
         shards_there = [name for name in names if not name.startswith(".")]

@@ -1,31 +1,26 @@
-"""Codecs that need nothing but the standard library and numpy: text, integers, JSON, and single arrays.
+"""Codecs that need nothing but the standard library: text, integers, JSON.
 
-Pictures, sound and whatever needs another library have modules of their own.
+Arrays, pictures, sound and whatever needs another library have modules of their own.
 """
 
 from __future__ import annotations
 
-import functools
-import io
 import json
 import operator
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from streamwds.codecs.codec import Codec, describe, to_array
+from streamwds.codecs.codec import Codec, describe
 from streamwds.errors import EncodeError
 
 __all__ = [
     "CODECS",
     "decode_integer",
     "decode_json",
-    "decode_npy",
+    "decode_json_lines",
     "decode_text",
     "encode_integer",
     "encode_json",
-    "encode_npy",
+    "encode_json_lines",
     "encode_text",
 ]
 
@@ -73,12 +68,12 @@ def decode_integer(data: bytes) -> int:
     ...
     ValueError: not a decimal integer: b'1_0'
     """
-    if b"_" in data:
-        raise ValueError(f"not a decimal integer: {data[:100]!r}")
     try:
-        return int(data)
+        if data.isdigit() or b"_" not in data:  # (most are digits, which is seen sooner)
+            return int(data)
     except ValueError:
-        raise ValueError(f"not a decimal integer: {data[:100]!r}") from None
+        pass
+    raise ValueError(f"not a decimal integer: {data[:100]!r}")
 
 
 def encode_integer(value: Any) -> bytes:
@@ -120,8 +115,10 @@ def encode_json(value: Any) -> bytes:
     >>> encode_json({"label": (1, 2.5, None), "name": "naïve"}).decode()
     '{"label":[1,2.5,null],"name":"naïve"}'
     """
-    if isinstance(value, bytes):
-        return value
+    return value if isinstance(value, bytes) else _dumps(value)
+
+
+def _dumps(value: Any) -> bytes:
     try:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
     except (TypeError, ValueError, RecursionError) as error:  # ValueError: cycles, surrogates
@@ -130,73 +127,45 @@ def encode_json(value: Any) -> bytes:
         ) from error
 
 
-# ---- npy
+# ---- jsonl
 
 
-@functools.lru_cache(maxsize=256)
-def _npy_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    # Kept, since a data set's files mostly have the same header, and parsing it takes longer than a small array.
-    stream = io.BytesIO(header)
-    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    shape, fortran, dtype = read[np.lib.format.read_magic(stream)](stream)
-    if dtype.hasobject:
-        raise ValueError("the file holds pickled objects, which could run code; they are not read")
-    if any(length < 0 for length in shape):  # numpy takes -1 for "as many as there are"
-        raise ValueError(f"the header says shape {shape}")
-    return shape, fortran, dtype
+def decode_json_lines(data: bytes) -> list[Any]:
+    """The values of JSON Lines, a list: a JSON document in UTF-8 on each line. Blank lines are passed over.
 
+    Raises `ValueError` with the line's number where one is no JSON.
 
-def decode_npy(data: bytes) -> NDArray[Any]:
-    """The array of a `.npy` file, of its dtype, shape and order; it owns its memory and is writable.
-
-    Raises `ValueError` for a file that is no `.npy`, is cut, or holds pickled objects. A header that claims more than
-    the file has costs no memory.
-
-    >>> decode_npy(encode_npy(np.arange(3.0)))
-    array([0., 1., 2.])
+    >>> decode_json_lines(b'{"a": 1}\\n[2]\\n')
+    [{'a': 1}, [2]]
     """
-    if data[:7] == b"\x93NUMPY\x01":
-        start = 10 + int.from_bytes(data[8:10], "little")
-    elif data[:7] == b"\x93NUMPY\x02":
-        start = 12 + int.from_bytes(data[8:12], "little")
-    else:  # version 3, which only exotic field names need, or an error
-        return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    shape, fortran, dtype = _npy_header(data[:start])
-    try:
-        array: NDArray[Any] = np.ndarray(shape, dtype, data, start, order="F" if fortran else "C")
-    except TypeError:
-        raise ValueError(
-            f"the file is cut: its header says {dtype} of shape {shape}, {len(data) - start} bytes follow"
-        ) from None
-    return np.array(array)
+    values: list[Any] = []
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if line and not line.isspace():
+            try:
+                values.append(json.loads(line.decode("utf-8")))
+            except ValueError as error:
+                raise ValueError(f"line {number}: {error}") from error
+    return values
 
 
-def encode_npy(value: Any) -> bytes:
-    """A numpy array or scalar, or a torch tensor, as a `.npy` file.
+def encode_json_lines(value: Any) -> bytes:
+    """A list or tuple as JSON Lines, each of its values written as by `encode_json`, each line with its end.
 
-    `EncodeError` for anything else (lists have no certain dtype), and for arrays of Python objects.
-
-    >>> encode_npy(np.zeros((2, 3), np.uint8))[:6]
-    b'\\x93NUMPY'
+    >>> encode_json_lines([{"a": 1}, [2]])
+    b'{"a":1}\\n[2]\\n'
     """
     if isinstance(value, bytes):
         return value
-    array = to_array(value)
-    if array is None:
-        raise EncodeError(
-            f"expected a numpy array or a torch tensor (or bytes, already encoded), got {describe(value)}"
-        )
-    stream = io.BytesIO()
-    try:
-        np.lib.format.write_array(stream, array, allow_pickle=False)
-    except ValueError as error:
-        raise EncodeError(f"can't write a {describe(value)} without pickling it, which readers refuse") from error
-    return stream.getvalue()
+    if not isinstance(value, (list, tuple)):
+        raise EncodeError(f"expected a list of JSON values (or bytes, already encoded), got {describe(value)}")
+    return b"".join(_dumps(line) + b"\n" for line in value)
 
 
 CODECS = (
     Codec(("txt", "text", "transcript"), decode_text, encode_text),
+    # of these, what the text means is left to the reader
+    Codec(("csv", "html", "htm"), None, encode_text),
     Codec(("cls", "cls2", "class", "count", "index", "inx", "id"), decode_integer, encode_integer),
     Codec(("json", "jsn"), decode_json, encode_json),
-    Codec(("npy",), decode_npy, encode_npy),
+    Codec(("jsonl",), decode_json_lines, encode_json_lines),
 )

@@ -1,7 +1,8 @@
 """Pictures: bytes to arrays, tensors and Pillow images by an image spec, and back by the extension.
 
-Pillow reads them all; it is imported with the first picture, and torch with the first tensor. Only formats for which
-Pillow starts no other program are ever opened, whatever the extension says.
+Pillow reads them all, or simplejpeg the JPEGs where it is installed, with the same pixels (`fastjpeg`). Pillow is
+imported with the first picture, and torch with the first tensor. Only formats for which Pillow starts no other program
+are ever opened, whatever the extension says.
 
 | spec | library | dtype | shape | range |
 |---|---|---|---|---|
@@ -29,11 +30,12 @@ are writable.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import io
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -41,27 +43,74 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from streamwds.codecs.codec import Codec, Decode, describe, to_array
+from streamwds.codecs.codec import Codec, Decode, Encode, describe, to_array
+from streamwds.codecs.fastjpeg import read_jpeg
+from streamwds.codecs.resizing import Size, check_size, fitted, resized
 from streamwds.errors import EncodeError
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["CODECS", "FORMATS", "SPECS", "ImageSpec", "decode_image", "encode_image", "image_decoder"]
+__all__ = [
+    "ALLOWED",
+    "CODECS",
+    "FORMATS",
+    "SPECS",
+    "ImageSpec",
+    "decode_image",
+    "encode_image",
+    "image_decoder",
+    "image_spec",
+    "jpeg",
+    "png",
+    "webp",
+]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM")
 """Pillow's names of the formats that are opened. Never EPS, for which Pillow starts Ghostscript."""
 
+_WEB = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+
+ALLOWED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        **dict.fromkeys(("jpg", "jpeg", "png", "webp", "gif", "bmp"), _WEB),
+        **dict.fromkeys(("tif", "tiff"), ("TIFF",)),
+        **dict.fromkeys(("ppm", "pgm", "pbm", "pnm"), ("PPM",)),
+    }
+)
+"""As which formats a picture of an extension is opened.
+
+Servers on the web call JPEG, PNG, WebP, GIF and BMP by each other's names so often that browsers go by the first bytes
+alone (WHATWG, MIME Sniffing), and shards made of the web keep the names. So these five are opened under each other's
+extensions; TIFF and PNM, with which that does not happen, only under their own.
+"""
+
 Mode: TypeAlias = Literal["L", "RGB", "RGBA"]
+
+
+def _check_size(spec: ImageSpec, attribute: attrs.Attribute[Any], size: Size) -> None:
+    check_size(size)
 
 
 @attrs.frozen
 class ImageSpec:
-    """What a decoded picture is: an array of `library` and `dtype` (None for Pillow images) in Pillow's `mode`."""
+    """What a decoded picture is: an array of `library` and `dtype` (None for Pillow images) in Pillow's `mode`.
+
+    size: the length that its shorter side gets, or its (height, width); None: as it comes.
+    orient: whether it is turned as its EXIF data say.
+    """
 
     library: Literal["numpy", "torch", "pil"]
     dtype: Literal["uint8", "float32"] | None
     mode: Mode
+    size: Size | None = attrs.field(default=None, validator=attrs.validators.optional(_check_size))
+    orient: bool = False
+
+    def fit(self, width: int, height: int, limit: int | None) -> tuple[int, int]:
+        """The width and height that a picture of this width and height gets, which are within the limit of pixels."""
+        target = (width, height) if self.size is None else fitted(self.size, width, height)
+        _check_pixels(*target, limit)
+        return target
 
 
 SPECS: Mapping[str, ImageSpec] = MappingProxyType(
@@ -90,61 +139,99 @@ SPECS: Mapping[str, ImageSpec] = MappingProxyType(
 # ---- bytes to pictures
 
 
-def image_decoder(spec: str) -> Decode:
+def image_spec(name: str, size: Size | None = None, *, orient: bool = False) -> ImageSpec:
+    """The spec of that name, with a size and an orientation; `ValueError` if there is none.
+
+    >>> image_spec("torchl8", size=224)
+    ImageSpec(library='torch', dtype='uint8', mode='L', size=224, orient=False)
+    """
+    if name not in SPECS:
+        raise ValueError(f"no image spec is called {name!r}; there are {', '.join(SPECS)}")
+    return attrs.evolve(SPECS[name], size=size, orient=orient)
+
+
+Empty: TypeAlias = Callable[..., NDArray[Any]]
+"""What makes an array of a shape and dtype, as `numpy.empty` does."""
+
+
+def image_decoder(
+    spec: str | ImageSpec,
+    formats: tuple[str, ...] = FORMATS,
+    max_pixels: int | None = None,
+    empty: Empty = np.empty,
+) -> Decode:
     """The function that decodes a picture's bytes as `spec` says; `ValueError` for a spec that is none.
 
     It can be pickled. See the table above for what it gives, and `decode_image` for what it raises.
 
     >>> image_decoder("rgb8")(encode_image(np.zeros((2, 3), np.uint8), "png")).shape
     (2, 3, 3)
+    >>> image_decoder(image_spec("torchl", size=4))(encode_image(np.zeros((2, 3), np.uint8), "png")).shape
+    torch.Size([1, 4, 6])
     """
-    if spec not in SPECS:
-        raise ValueError(f"no image spec is called {spec!r}; there are {', '.join(SPECS)}")
-    return functools.partial(decode_image, spec=SPECS[spec])
+    spec = image_spec(spec) if isinstance(spec, str) else spec
+    return functools.partial(decode_image, spec=spec, formats=formats, max_pixels=max_pixels, empty=empty)
 
 
-def decode_image(data: bytes, spec: ImageSpec) -> Any:
-    """One picture as `spec` says: a numpy array or torch tensor, contiguous, writable and owning its memory, or a
-    Pillow image, loaded and without a file behind it.
+def decode_image(
+    data: bytes,
+    spec: ImageSpec,
+    formats: tuple[str, ...] = FORMATS,
+    max_pixels: int | None = None,
+    empty: Empty = np.empty,
+) -> Any:
+    """One picture as `spec` says: a numpy array or torch tensor, contiguous, writable and sharing its memory with no
+    other, or a Pillow image, loaded and without a file behind it. Large arrays are made by `empty`.
 
     Of an animation, the first frame. Transparency is dropped unless the spec has alpha, as Pillow does, without a
-    background put behind it. EXIF orientation is not applied. 16-bit gray is rounded to the nearest of 256 levels;
-    of 16-bit colour, Pillow keeps the high byte.
+    background put behind it. EXIF orientation is not applied unless the spec says so. 16-bit gray is rounded to the
+    nearest of 256 levels; of 16-bit colour, Pillow keeps the high byte.
 
-    Raises `PIL.UnidentifiedImageError` (an `OSError`) for what is none of `FORMATS`, `OSError` or `ValueError` for a
-    picture that is cut or broken as far as its format shows it, `PIL.Image.DecompressionBombError` for more pixels
-    than `PIL.Image.MAX_IMAGE_PIXELS` (89 million unless you set it; None lifts it), and `ValueError` for 32-bit and
-    floating-point pixels.
+    A picture gets the spec's size by bilinear interpolation with antialiasing, after it has its mode; a JPEG is first
+    shrunk while it is decoded, to the smallest of 1/8, 1/4 and 1/2 that is no smaller than wanted. An int is the length
+    of the shorter side, and the longer is rounded to the nearest pixel.
+
+    Raises `PIL.UnidentifiedImageError` (an `OSError`) for what is none of `formats`, `OSError` or `ValueError` for a
+    picture that is cut or broken as far as its format shows it, `PIL.Image.DecompressionBombError` for more pixels,
+    before or after it got its size, than `max_pixels` (None: than `PIL.Image.MAX_IMAGE_PIXELS`, which are 89 million
+    unless you set it; if that is None, too, any number; of WebP, GIF and tiled TIFF never more than twice that), and
+    `ValueError` for 32-bit and floating-point pixels.
 
     >>> decode_image(encode_image(np.full((1, 2), 255, np.uint8), "png"), SPECS["rgb"])
     array([[[1., 1., 1.],
             [1., 1., 1.]]], dtype=float32)
     """
-    image = _open(data)
+    limit = _pillow().MAX_IMAGE_PIXELS if max_pixels is None else max_pixels
     if spec.library == "pil":
-        return image.copy() if image.mode == spec.mode else _convert(image, spec.mode)
-    if image.mode != spec.mode:
-        image = _convert(image, spec.mode)
+        image, target = _open(data, spec, formats, limit)
+        image = image.copy() if image.mode == spec.mode else _convert(image, spec.mode)
+        return image if image.size == target else image.resize(target, _pillow().Resampling.BILINEAR)
+    pixels = None
+    if "JPEG" in formats and not (spec.orient and any(mark in data for mark in _TURNED)):
+        pixels = read_jpeg(data, spec.mode, limit, spec.fit, empty)
+    if pixels is None:
+        image, target = _open(data, spec, formats, limit)
+        pixels = resized(np.array(image if image.mode == spec.mode else _convert(image, spec.mode)), target)
     if spec.library == "numpy":
-        return np.array(image) if spec.dtype == "uint8" else _unit(np.asarray(image))
+        return pixels if spec.dtype == "uint8" else _unit(pixels, empty)
 
     import torch
 
-    planes = np.empty((len(image.getbands()), image.height, image.width), spec.dtype)
-    for plane, band in zip(planes, image.getbands(), strict=True):
-        # Pillow takes the pixels apart at twice the speed of a transposed copy.
-        pixels = np.frombuffer(image.tobytes("raw", band), np.uint8).reshape(plane.shape)
-        if spec.dtype == "uint8":
-            plane[:] = pixels
-        else:
-            _unit(pixels, plane)
-    tensor: torch.Tensor = torch.from_numpy(planes)
+    planes = empty((len(spec.mode), *pixels.shape[:2]), np.uint8)
+    for channel in range(len(spec.mode)):  # (faster than one transposed copy)
+        planes[channel] = pixels if pixels.ndim == 2 else pixels[..., channel]
+    tensor: torch.Tensor = torch.from_numpy(planes if spec.dtype == "uint8" else _unit(planes, empty))
     return tensor
 
 
-def _unit(pixels: NDArray[np.uint8], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+_TURNED = (b"Exif\0\0", b"tiff:Orientation")
+"""Where a JPEG that should be turned has one of these, and simplejpeg, which doesn't read them, can't be asked."""
+
+
+def _unit(pixels: NDArray[np.uint8], empty: Empty) -> NDArray[np.float32]:
     # A division, since the product with 1/255 is not always the nearest float; in one pass over the bytes.
-    floats: NDArray[np.float32] = np.divide(pixels, np.float32(255), out=out, dtype=np.float32)
+    floats: NDArray[np.float32] = empty(pixels.shape, np.float32)
+    np.divide(pixels, np.float32(255), out=floats, dtype=np.float32)
     return floats
 
 
@@ -159,24 +246,60 @@ def _pillow() -> Any:
     return importlib.import_module("PIL.Image")
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(
+    data: bytes, spec: ImageSpec, formats: tuple[str, ...], limit: int | None
+) -> tuple[Image.Image, tuple[int, int]]:
+    """The picture, loaded, and turned if the spec says so, and the width and height that it should have in the end."""
     pillow = _pillow()
-    try:
-        image: Image.Image = pillow.open(io.BytesIO(data), formats=FORMATS)
-    except pillow.UnidentifiedImageError:  # its own message shows the address of the stream
-        kinds = ", ".join(FORMATS)
+    image = _recognised(data, formats)
+    if image is None:
+        kinds = ", ".join(formats)
         raise pillow.UnidentifiedImageError(
             f"no readable image in one of the formats {kinds}: {len(data)} bytes that begin with {data[:16]!r}"
-        ) from None
-    # Pillow only warns up to twice its limit. Looking again costs less than to turn the warning into an error, and
-    # unlike that it works on several threads.
-    limit: int | None = pillow.MAX_IMAGE_PIXELS
-    if limit is not None and image.width * image.height > limit:
-        raise pillow.DecompressionBombError(
-            f"{image.width}×{image.height} pixels are more than PIL.Image.MAX_IMAGE_PIXELS, {limit}"
         )
+    _check_pixels(*image.size, limit)
+    if image.format not in ("JPEG", "MPO"):
+        image.load()
+        image = _turned(image) if spec.orient else image
+        return image, spec.fit(*image.size, limit)
+    sideways = spec.orient and image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+    width, height = image.size
+    target = spec.fit(height, width, limit) if sideways else spec.fit(width, height, limit)
+    image.draft(None, (target[1], target[0]) if sideways else target)  # (None: the mode as it is)
     image.load()
-    return image
+    return (_turned(image) if spec.orient else image), target
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    upright: Image.Image = importlib.import_module("PIL.ImageOps").exif_transpose(image)
+    return upright
+
+
+_ORIENTATION = 274  # the EXIF tag
+
+
+def _check_pixels(width: int, height: int, limit: int | None) -> None:
+    if limit is not None and width * height > limit:
+        raise _pillow().DecompressionBombError(
+            f"{width}×{height} pixels are more than the {limit} that a picture may have: "
+            "decode(max_pixels=…) allows more"
+        )
+
+
+def _recognised(data: bytes, formats: tuple[str, ...]) -> Image.Image | None:
+    """The picture, opened as the first format that knows it; nothing of it is decoded yet.
+
+    (`PIL.Image.open` does no more, except that it holds to a bound of its own, which only a global can change.)
+    """
+    stream = io.BytesIO(data)
+    for name in formats:
+        factory, accept = _pillow().OPEN[name]
+        with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):  # (so it says that it is none)
+            if accept(data[:16]) is True:  # (a str: why it can't)
+                stream.seek(0)
+                image: Image.Image = factory(stream, "")
+                return image
+    return None
 
 
 def _convert(image: Image.Image, mode: Mode) -> Image.Image:
@@ -226,7 +349,7 @@ class _Writer:
 
 
 _WRITERS = (
-    _Writer(("jpg", "jpeg"), "JPEG", ("1", "L", "RGB", "CMYK"), {"quality": 100}),
+    _Writer(("jpg", "jpeg", "img", "image"), "JPEG", ("1", "L", "RGB", "CMYK"), {"quality": 100}),
     _Writer(("png",), "PNG", ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")),
     _Writer(("ppm", "pnm"), "PPM", ("1", "L", "RGB", "I;16")),
     _Writer(("pgm",), "PPM", ("L", "I;16")),
@@ -239,8 +362,8 @@ _WRITERS = (
 _WRITER_OF: Mapping[str, _Writer] = MappingProxyType({e: writer for writer in _WRITERS for e in writer.extensions})
 
 
-def encode_image(value: Any, extension: str) -> bytes:
-    """A picture as a file of `extension`: jpg jpeg png ppm pnm pgm pbm webp tif tiff bmp gif.
+def encode_image(value: Any, extension: str, **options: Any) -> bytes:
+    """A picture as a file of `extension`: jpg jpeg png ppm pnm pgm pbm webp tif tiff bmp gif; img and image are jpg.
 
     `value` is a numpy array H×W, H×W×1, H×W×3 or H×W×4; a torch tensor H×W, 1×H×W, 3×H×W or 4×H×W, always channels
     first; or a Pillow image. Arrays are uint8, or floats in 0..1, which are rounded to the nearest of 256 levels;
@@ -249,7 +372,8 @@ def encode_image(value: Any, extension: str) -> bytes:
 
     jpg is written with quality 100 as by webdataset, to the byte; webp lossless; tiff uncompressed; so all but jpg,
     and gif of more than 256 colours, keep every 8-bit pixel. What a format can't hold is refused rather than dropped:
-    alpha in all but png, webp and tiff, colour in pgm, gray in pbm (which takes 0 and 255 only).
+    alpha in all but png, webp and tiff, colour in pgm, gray in pbm (which takes 0 and 255 only). `options` are Pillow's
+    for the format; `jpeg`, `png` and `webp` make encoders with some of them.
 
     Raises `EncodeError` for other types, dtypes and shapes, for values outside 0..1 (NaN too), for a picture without
     pixels, and for what the format can't hold.
@@ -268,7 +392,7 @@ def encode_image(value: Any, extension: str) -> bytes:
         raise EncodeError(f"{extension} holds pictures of the modes {modes}, not {image.mode}: convert it first")
     stream = io.BytesIO()
     try:
-        image.save(stream, format=writer.format, **writer.options)
+        image.save(stream, format=writer.format, **{**writer.options, **options})
     except (
         OSError,
         ValueError,
@@ -312,6 +436,56 @@ def _to_pixels(value: Any) -> NDArray[np.uint8]:
             raise EncodeError(f"floats of a picture must be in 0..1; these are from {low} to {high}")
         pixels = np.rint(pixels * np.float32(255))  # a thousandth is a quarter of a level, so this ends in 0..255
     return np.ascontiguousarray(pixels, dtype=np.uint8)
+
+
+def _whole(name: str, value: int, low: int, high: int) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise ValueError(f"{name} is a whole number from {low} to {high}, not {value!r}")
+    return value
+
+
+def jpeg(
+    quality: int = 90, *, subsampling: Literal["4:4:4", "4:2:2", "4:2:0"] = "4:2:0", progressive: bool = False
+) -> Encode:
+    """An encoder of pictures as JPEG: `TarWriter(path, encoder={"jpg": jpeg(quality=90)})`.
+
+    quality: 0 to 100, as libjpeg has it. subsampling: how colour is kept, from whole to a quarter of the pixels.
+    progressive: smaller, and slower to decode.
+
+    >>> noise = np.random.default_rng(0).random((64, 64, 3))
+    >>> len(jpeg(quality=50)(noise)) < len(jpeg(quality=100)(noise))
+    True
+    """
+    options = {"quality": _whole("quality", quality, 0, 100), "subsampling": subsampling, "progressive": progressive}
+    return functools.partial(encode_image, extension="jpg", **options)
+
+
+def png(*, compress_level: int = 6) -> Encode:
+    """An encoder of pictures as PNG: `TarWriter(path, encoder={"png": png(compress_level=1)})`.
+
+    compress_level: 0 (not at all, fast) to 9 (small, slow), as zlib has it. All keep every pixel.
+
+    >>> len(png(compress_level=9)(np.zeros((99, 99)))) < len(png(compress_level=0)(np.zeros((99, 99))))
+    True
+    """
+    return functools.partial(
+        encode_image, extension="png", compress_level=_whole("compress_level", compress_level, 0, 9)
+    )
+
+
+def webp(quality: int | None = None, *, effort: int = 4) -> Encode:
+    """An encoder of pictures as WebP: `TarWriter(path, encoder={"webp": webp(quality=80)})`.
+
+    quality: 0 to 100; None: lossless, which keeps every pixel. effort: 0 (fast) to 6 (small).
+
+    >>> decode = image_decoder("rgb8")
+    >>> decode(webp()(np.full((2, 2, 3), 77, np.uint8))).tolist()[0]
+    [[77, 77, 77], [77, 77, 77]]
+    """
+    options: dict[str, Any] = {"method": _whole("effort", effort, 0, 6)}
+    if quality is not None:
+        options.update(lossless=False, quality=_whole("quality", quality, 0, 100))
+    return functools.partial(encode_image, extension="webp", **options)
 
 
 CODECS = tuple(

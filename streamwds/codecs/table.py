@@ -5,20 +5,23 @@ Codecs are made in the modules beside this one; here they are only put together.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
-from streamwds.codecs import basic, images
-from streamwds.codecs.codec import Codec, Decode, Encode
+from streamwds.codecs import arrays, basic, images, media, objects, pickles, tenbin
+from streamwds.codecs.codec import Codec, Encode
+from streamwds.codecs.compressed import pack, unwrap
 
-__all__ = ["CODECS", "decoder", "encoder", "longest_extension"]
+__all__ = ["CODECS", "encoder", "longest_extension"]
+
+_MODULES = (basic, arrays, tenbin, objects, pickles, images, media)
 
 CODECS: Mapping[str, Codec] = MappingProxyType(
-    {extension: codec for codec in (*basic.CODECS, *images.CODECS) for extension in codec.extensions}
+    {extension: codec for module in _MODULES for codec in module.CODECS for extension in codec.extensions}
 )
-"""Extension to codec, for every extension that is known."""
-
-_IMAGE_CODECS = frozenset(images.CODECS)
+"""Extension to codec, for every extension that is known. Any of them may be followed by a compression (`json.gz`)."""
 
 
 def longest_extension(field: str, extensions: Mapping[str, object]) -> str | None:
@@ -37,33 +40,30 @@ def longest_extension(field: str, extensions: Mapping[str, object]) -> str | Non
     return rest
 
 
-def decoder(field: str, image: str | None = None) -> Decode | None:
-    """The function that decodes the bytes of a field, by the longest extension that is known.
-
-    `field` is in lower case, as the tar reader gives it. Pictures are decoded as the image spec `image` says (the
-    table is in `streamwds.codecs.images`) and stay bytes without one. None: the field stays bytes. What the function
-    raises for bad bytes depends on the codec. An unknown image spec is a `ValueError`, whatever the field.
-
-    >>> decoder("cls")(b"7"), decoder("caption.txt")(b"a cat")
-    (7, 'a cat')
-    >>> decoder("jpg") is None, decoder("ran") is None
-    (True, True)
-    """
-    decode_picture = None if image is None else images.image_decoder(image)
-    extension = longest_extension(field, CODECS)
-    if extension is None:
-        return None
-    codec = CODECS[extension]
-    return decode_picture if codec in _IMAGE_CODECS else codec.decode
-
-
-def encoder(field: str) -> Encode | None:
+def encoder(field: str, own: Mapping[str, Encode] | None = None) -> Encode | None:
     """The function that encodes a value for a field, by the longest extension that is known; None if none is.
 
-    It gives bytes back as they are, and raises `EncodeError` for a value that the extension can't hold.
+    `own` has encoders of your own by extension, which go before the table's. The function gives bytes back as they are,
+    for they count as encoded (and compressed) already, and raises `EncodeError` for a value that the extension can't
+    hold.
 
     >>> encoder("cls")(7), encoder("cls")(b"as it is"), encoder("xyz")
     (b'7', b'as it is', None)
+    >>> encoder("seg.xyz", {"xyz": str.encode})("a")
+    b'a'
     """
-    extension = longest_extension(field, CODECS)
-    return None if extension is None else CODECS[extension].encode
+    own = own or {}
+    table = {**CODECS, **own}
+    if (extension := longest_extension(field, table)) is not None:
+        return own.get(extension) or CODECS[extension].encode
+    rest, names = unwrap(field)
+    encode = encoder(rest, own) if names else None
+    return encode and functools.partial(_compressed, encode=encode, names=names)
+
+
+def _compressed(value: Any, encode: Encode, names: tuple[str, ...]) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    data: Any = encode(value)
+    # (what is no bytes, the caller complains of)
+    return pack(bytes(data), names) if isinstance(data, (bytes, bytearray, memoryview)) else data

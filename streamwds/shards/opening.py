@@ -14,6 +14,7 @@ from streamwds.errors import OpenError
 from streamwds.handlers import Handler, reraise_exception
 from streamwds.stage import ready
 from streamwds.steps import Lifted, Run, option
+from streamwds.values import function_name
 
 __all__ = ["OpenShards", "Opener", "Shard", "open_shards", "open_url"]
 
@@ -64,7 +65,7 @@ class Shard:
     """
 
     url: str
-    opener: Opener = open_url
+    opener: Opener = attrs.field(default=open_url, repr=function_name)
 
     def open(self, offset: int = 0) -> BinaryIO:
         """Its bytes from an offset on, as an unbuffered binary file to be closed by the caller."""
@@ -87,7 +88,7 @@ class OpenShards(Lifted[str, Shard]):
     """Shards to be read, from their URLs; none is opened before its first byte is asked for.
 
     >>> ["a.tar"] | open_shards | list
-    [Shard(url='a.tar', opener=<function open_url at ...>)]
+    [Shard(url='a.tar', opener=open_url)]
     """
 
     name: ClassVar[str] = "open_shards"

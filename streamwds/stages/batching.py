@@ -14,12 +14,13 @@ from streamwds.errors import CollateError, StreamwdsError
 from streamwds.handlers import Guard, Handler, reraise_exception
 from streamwds.stage import Batch, Batching, I, O, Sample, Stage, Stream, Unbatching, call_ready, maker
 from streamwds.stages import replay
+from streamwds.stages.columns import Gathering
 from streamwds.steps import READY, At, Lifted, Pair, Run, Step, Upstream, option
 
 if TYPE_CHECKING:
     from typing_extensions import Never
 
-__all__ = ["Batched", "Unbatched", "batched", "batched_items", "collate", "unbatched"]
+__all__ = ["Batched", "Unbatched", "batched", "batched_items", "collate", "gathered_batches", "unbatched"]
 
 T = TypeVar("T")
 
@@ -53,8 +54,10 @@ def _numbers(values: list[Any]) -> Any:
     if any(isinstance(v, (bool, np.bool_)) or not isinstance(v, (int, float, complex, np.number)) for v in values):
         return values
     column = np.array(values)
-    lossy = column.dtype.kind == "f" and all(isinstance(v, (int, np.integer)) for v in values)
-    return values if lossy or column.dtype == object else column  # (integers of which some are beyond 64 bits)
+    if column.dtype.kind not in "Of" or not all(isinstance(v, (int, np.integer)) for v in values):
+        return values if column.dtype == object else column
+    # integers of which some need 64 bits without a sign, so that numpy makes floats of them, or of which some need more
+    return np.array(values, np.uint64) if all(0 <= v < 1 << 64 for v in values) else values
 
 
 def collate(items: Sequence[Any]) -> Any:
@@ -70,19 +73,27 @@ def collate(items: Sequence[Any]) -> Any:
     (array([[0., 0.],
            [1., 1.]]), ['x', 'y'])
     """
+    return _collated(items, {})
+
+
+def _collated(items: Sequence[Any], ready: Mapping[Any, Any]) -> Any:
+    """The items as one, with the columns that are ready."""
     leader = items[0]
     if isinstance(leader, dict):
         fields = leader.keys()
         for item in items:
             if not isinstance(item, dict) or item.keys() != fields:
                 raise _differs(leader, item)
-        return Batch({name: _column([item[name] for item in items]) for name in fields})
+        return Batch(
+            {name: ready[name] if name in ready else _column([item[name] for item in items]) for name in fields}
+        )
     if isinstance(leader, tuple):
         width = len(leader)
         for item in items:
             if not isinstance(item, tuple) or len(item) != width:
                 raise CollateError(f"a batch that begins with a tuple of {width} also has {item!r:.80}")
-        return tuple([_column(list(values)) for values in zip(*items)])
+        columns = enumerate(zip(*items))
+        return tuple([ready[place] if place in ready else _column(list(values)) for place, values in columns])
     return list(items)
 
 
@@ -97,6 +108,9 @@ def _differs(leader: dict[str, Any], item: Any) -> CollateError:
         "same batch; select or rename fields first, or give batched(n, collate=list)",
         field=", ".join(map(str, odd)),
     )
+
+
+_collate = collate  # (by the name under which functions that have an option of that name can see it)
 
 
 # ---- batched
@@ -118,6 +132,9 @@ def batched_items(
     """Batches of n items, collated; the last may have fewer, unless not `partial`."""
     _positive(n)
     guard = Guard.of(handler)
+    if collate is _collate:
+        yield from gathered_batches(Gathering(n), items, partial, guard)
+        return
     source = iter(items)
     while block := list(islice(source, n)):
         if len(block) < n and not partial:
@@ -129,6 +146,24 @@ def batched_items(
             if guard(error if isinstance(error, StreamwdsError) else _failed(error)):
                 continue
             return
+        yield batch
+
+
+def gathered_batches(gathering: Gathering, items: Iterable[Any], partial: bool, guard: Guard) -> Iterator[Any]:
+    """Batches by `collate`, of items that are gathered."""
+    source = iter(items)
+    while block := gathering.gather(source):
+        if len(block) < gathering.size and not partial:
+            return
+        guard.seen += 1
+        try:
+            batch = _collated(block, gathering.columns)
+        except Exception as error:
+            if guard(error if isinstance(error, StreamwdsError) else _failed(error)):
+                continue
+            return
+        gathering.learn(batch)
+        del block
         yield batch
 
 
@@ -188,7 +223,7 @@ def batched(
     >>> range(5) | batched(2, collate=sum, partial=False) | list
     [1, 5]
     """
-    kind = Batching if collate is globals()["collate"] else Stage
+    kind = Batching if collate is _collate else Stage
     return kind((Batched(n, collate, partial, handler),))
 
 

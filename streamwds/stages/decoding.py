@@ -2,51 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
-from typing import Any, ClassVar
+import functools
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import attrs
+from numpy.typing import DTypeLike, NDArray
 
-from streamwds.codecs.images import image_decoder
-from streamwds.codecs.table import decoder
-from streamwds.errors import DecodeError
+from streamwds.codecs.codec import Decode as DecodeField
+from streamwds.codecs.codec import Rules
+from streamwds.codecs.images import image_spec
+from streamwds.codecs.plan import Decoder, Pictures, Plan, by_table, check_decoder, decompress
+from streamwds.codecs.resizing import Size, check_size
+from streamwds.errors import CompositionError, DecodeError, MissingExtraError
 from streamwds.handlers import Guard, Handler, reraise_exception
 from streamwds.memo import Memo
-from streamwds.stage import Sample, Stage, maker
-from streamwds.steps import Lifted, Run, option
+from streamwds.memory import Memory
+from streamwds.stage import Maker, Sample, Stage, maker
+from streamwds.stages.batching import Batched, collate, gathered_batches
+from streamwds.stages.columns import Gathering
+from streamwds.steps import At, Lifted, Pair, Run, Step, Upstream, option
+from streamwds.threads import pairs_in_order
+from streamwds.values import freeze
 
 __all__ = ["Decode", "decode", "decode_items"]
 
 
-def _image(spec: object) -> None:
-    if spec is not None:
-        if not isinstance(spec, str):
-            raise TypeError(f'decode takes an image spec such as "rgb", not {spec!r}; write data | decode("rgb")')
-        image_decoder(spec)
-
-
 def decode_items(
-    image: str | None, samples: Iterable[Mapping[str, Any]], *, handler: Handler = reraise_exception
+    decoders: Mapping[str, DecodeField | None],
+    samples: Iterable[Mapping[str, Any]],
+    *,
+    partial: bool = True,
+    handler: Handler = reraise_exception,
 ) -> Iterator[Sample]:
-    """Samples with their fields decoded."""
+    """Samples with their fields decoded by the functions that `decoders` has for their names."""
     guard = Guard.of(handler)
-    decoders = Memo(partial(decoder, image=image), most=4096)
     for sample in samples:
         guard.seen += 1
-        decoded: Sample = {}
-        field = ""
         try:
-            for field, value in sample.items():
-                if type(value) is bytes and field[:1] != "_" and (decode_field := decoders[field]) is not None:
-                    decoded[field] = decode_field(value)
-                else:
-                    decoded[field] = value
-        except Exception as cause:
-            if guard(_failed(cause, sample, field)):
+            decoded = _decoded(decoders, partial, sample)
+        except DecodeError as error:
+            if guard(error):
                 continue
             return
         yield decoded
+
+
+def _decoded(decoders: Mapping[str, DecodeField | None], partial: bool, sample: Mapping[str, Any]) -> Sample:
+    field = ""
+    try:
+        decoded: Sample = {**sample}
+        for field, value in sample.items():
+            if (decode_field := decoders[field]) is not None:
+                if type(value) is bytes:
+                    decoded[field] = decode_field(value)
+                elif not partial:
+                    raise DecodeError("it is decoded already (partial=True leaves such values alone)")
+    except MissingExtraError:
+        raise
+    except Exception as cause:
+        raise _failed(cause, sample, field) from cause
+    return decoded
 
 
 def _failed(cause: Exception, sample: Any, field: str) -> DecodeError:
@@ -55,9 +71,60 @@ def _failed(cause: Exception, sample: Any, field: str) -> DecodeError:
     value: Any = sample.get(field)
     what = f"{len(value)} bytes" if isinstance(value, bytes) else f"a {type(value).__name__}"
     reason = cause.message if isinstance(cause, DecodeError) else f"{type(cause).__name__}: {cause}"
-    error = DecodeError.about(sample, f"{what} can't be decoded: {reason}", field=field)
-    error.__cause__ = cause
-    return error
+    kind = type(cause) if isinstance(cause, DecodeError) else DecodeError
+    return kind.about(sample, f"{what} can't be decoded: {reason}", field=field)
+
+
+# ---- options
+
+
+def _listed(decoders: Any) -> Any:
+    if decoders is None:
+        return None
+    return tuple(freeze(dict(d) if isinstance(d, Mapping) else d) for d in decoders if d is not None)
+
+
+def _check(decoders: tuple[Any, ...] | None) -> None:
+    for decoder in decoders or ():
+        if isinstance(decoder, (Stage, Maker)):
+            raise CompositionError(f"{decoder!r} decodes nothing; join stages with `|`")
+        check_decoder(decoder)
+    specs = [decoder for decoder in decoders or () if isinstance(decoder, str)]
+    if len(specs) > 1:
+        raise ValueError(f"decode takes one image spec, not {' and '.join(map(repr, specs))}")
+
+
+def _names(only: Any) -> Any:
+    return frozenset(only.split()) if isinstance(only, str) else freeze(only if only is None else frozenset(only))
+
+
+def _trusted(names: Any) -> frozenset[str]:
+    return Rules(trust=names).trust
+
+
+def _max_bytes(size: int) -> None:
+    Rules(max_bytes=size)
+
+
+def _max_pixels(number: int | None) -> None:
+    Rules(max_pixels=number)
+
+
+def _size(size: Any) -> None:
+    if size is not None:
+        check_size(size)
+
+
+def _threads(threads: object) -> None:
+    if type(threads) is not int or threads < 1:
+        raise ValueError(f"threads is how many threads decode, at least 1, not {threads!r}")
+
+
+Place: TypeAlias = Callable[[tuple[int, ...], DTypeLike], "NDArray[Any] | None"]
+
+
+def _nowhere(shape: tuple[int, ...], dtype: DTypeLike) -> None:
+    return None
 
 
 @attrs.frozen(repr=False, slots=False)
@@ -66,24 +133,126 @@ class Decode(Lifted[Sample, Sample]):
     takes: ClassVar[str | None] = "Sample"
     yields: ClassVar[str | None] = "Sample"
     decides: ClassVar[bool] = False
-    image: str | None = option(None, positional=True, check=_image)
+    decoders: Iterable[Any] = option((), star=True, convert=_listed, check=_check)
+    pre: Iterable[Decoder] | None = option(None, convert=_listed, check=_check)
+    post: Iterable[Decoder] | None = option(None, convert=_listed, check=_check)
+    only: Collection[str] | None = option(None, convert=_names)
+    partial: bool = option(True)
+    trust: Collection[str] = option(frozenset[str](), convert=_trusted)
+    max_bytes: int = option(Rules().max_bytes, check=_max_bytes)
+    max_pixels: int | None = option(None, check=_max_pixels)
+    size: Size | None = option(None, check=_size)
+    orient: bool = option(False)
+    threads: int = option(1, decides=False, check=_threads)
     handler: Handler = option(reraise_exception, decides=False)
 
+    def table(self, place: Place = _nowhere) -> Memo[str, DecodeField | None]:
+        """What decodes a field, by its name; None: nothing. Large arrays are made in `place`, if there is one."""
+        pre = (decompress,) if self.pre is None else self.pre
+        post = (by_table,) if self.post is None else self.post
+        memory = Memory(spare=4 + 4 * self.threads)
+
+        def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+            array = place(shape, dtype)
+            return memory.empty(shape, dtype) if array is None else array
+
+        own = [
+            Pictures(d, image_spec(d, self.size, orient=self.orient), empty) if isinstance(d, str) else d
+            for d in self.decoders
+        ]
+        plan = Plan((*pre, *own, *post), Rules(self.trust, self.max_bytes, self.max_pixels))
+
+        def decoder(field: str) -> DecodeField | None:
+            left = field[:1] == "_" or (self.only is not None and field not in self.only)
+            return None if left else plan.decoder(field)
+
+        return Memo(decoder, most=4096)
+
+    def joined(self, following: Step[Any, Any]) -> Step[Any, Any] | None:
+        if self.threads == 1 and isinstance(following, Batched) and following.collate is collate:
+            return DecodeBatches(self, following)
+        return None
+
+    def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
+        if self.threads == 1:
+            return super().open(run, upstream, at)
+        work = functools.partial(_decoded, self.table(), self.partial)
+        return pairs_in_order(work, upstream(at), self.threads, run.guard(self.handler))
+
     def plain(self, run: Run, items: Iterator[Any]) -> Iterator[Any]:
-        return decode_items(self.image, items, handler=run.guard(self.handler))
+        if self.threads > 1:
+            return Step.plain(self, run, items)
+        return decode_items(self.table(), items, partial=self.partial, handler=run.guard(self.handler))
+
+
+@attrs.frozen(repr=False, slots=False)
+class DecodeBatches(Lifted[Any, Any]):
+    """decode and batched in one: pictures are decoded into the rows of a batch."""
+
+    name: ClassVar[str] = "decode and batched"
+    decode: Decode
+    batched: Batched
+
+    def plain(self, run: Run, items: Iterator[Any]) -> Iterator[Any]:
+        gathering = Gathering(self.batched.n)
+        table, guard = self.decode.table(gathering.place), run.guard(self.decode.handler)
+        samples = decode_items(table, items, partial=self.decode.partial, handler=guard)
+        return gathered_batches(gathering, samples, self.batched.partial, run.guard(self.batched.handler))
 
 
 @maker
-def decode(image: str | None = None, *, handler: Handler = reraise_exception) -> Stage[Sample, Sample]:
-    """Decode the fields of each sample by their extensions: text, numbers, JSON, arrays, and pictures.
+def decode(
+    *decoders: Decoder | None,
+    pre: Iterable[Decoder] | None = None,
+    post: Iterable[Decoder] | None = None,
+    only: Collection[str] | None = None,
+    partial: bool = True,
+    trust: Collection[Literal["pickle", "torch"]] = (),
+    max_bytes: int = 1 << 28,
+    max_pixels: int | None = None,
+    size: Size | None = None,
+    orient: bool = False,
+    threads: int = 1,
+    handler: Handler = reraise_exception,
+) -> Stage[Sample, Sample]:
+    """Decode the fields of each sample by their extensions: text, numbers, JSON, arrays, and pictures if asked to.
 
-    image: what becomes of pictures, such as "rgb" (float32, H×W×3, 0..1), "rgb8" (uint8), "torchrgb" (3×H×W tensor) or
-        "pil"; the table of all is in `streamwds.codecs.images`. Without it they stay bytes.
+    Parameters
+    ----------
+    decoders: what decodes besides the table of codecs, and before it:
+        an image spec: what becomes of pictures, such as "rgb" (float32, H×W×3, 0..1), "rgb8" (uint8), "torchrgb" (3×H×W
+        tensor) or "pil"; the table of all is in `streamwds.codecs.images`. Without one they stay bytes.
+        a dict from extensions to functions of the bytes, `{"xml": parse, "seg.png": mask}`; or `handle_extension`.
+        a function `(key, data) -> value or None`, where the key is the field's name behind a dot; None: ask the next.
+        It may give a `Continue`, with which those after it go on.
+        `torch_audio`, `numpy_audio`, `torch_video`, `numpy_video`: sound and films, which stay bytes without.
+    pre: what decodes before them, instead of `decompress`, which takes gz bz2 xz zst lz4 off.
+    post: what decodes after them, instead of `by_table`, the table of codecs.
+    only: the fields to decode, by their whole names; the others stay as they are. None: all.
+    partial: leave values alone that are no bytes; else they are an error where they would be decoded.
+    trust: what may run code: "pickle" (pyd pickle pkl), "torch" (pth pt with more than tensors and plain data in it).
+    max_bytes: the largest that a field may get when it is unpacked; 256 MiB.
+    max_pixels: the largest that a picture may be; None: `PIL.Image.MAX_IMAGE_PIXELS`, 89 million unless you set it.
+    size: how large pictures become: the length of the shorter side, the other in proportion and rounded to the nearest
+        pixel; or (height, width), whatever the proportion. By bilinear interpolation with antialiasing; a JPEG is
+        decoded at 1/8, 1/4 or 1/2 where that is still as large. None: as they come.
+    orient: turn pictures as their EXIF data say; else they are as they were stored.
+    threads: how many decode at the same time; 1: the one that iterates. Samples come in order, each with its own
+        position; at most twice as many as there are threads are read ahead.
     handler: gets a `DecodeError` that names url, key and field; true skips the whole sample.
 
-    Fields of other extensions, and values that are not bytes, stay as they are.
+    The longest extension wins, by whole words between dots: "seg.png" is decoded by what is given for seg.png before
+    what is given for png; of equals, what you name goes before the table. Extensions of which nothing is known, and
+    fields that begin with "_", stay as they are.
+
+    Data from strangers can neither run code nor fill the memory: a pickle is an `UntrustedDataError`, and what gets too
+    large a `DecodeError`. A package that is missing is a `MissingExtraError`, which goes to no handler.
 
     >>> [{"__key__": "a", "cls": b"7", "txt": b"a cat", "xyz": b"?"}] | decode() | list
     [{'__key__': 'a', 'cls': 7, 'txt': 'a cat', 'xyz': b'?'}]
+    >>> [{"seg.txt": b"1 2", "txt": b"1 2"}] | decode({"seg.txt": bytes.split}) | list
+    [{'seg.txt': [b'1', b'2'], 'txt': '1 2'}]
     """
-    return Stage((Decode(image, handler),))
+    return Stage(
+        (Decode(decoders, pre, post, only, partial, trust, max_bytes, max_pixels, size, orient, threads, handler),)
+    )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from streamwds.errors import DuplicateFieldError, TarError
+from streamwds.errors import DuplicateFieldError, FunctionError, TarError
 from streamwds.handlers import Guard
 from streamwds.stage import Sample
 from streamwds.steps import At
-from streamwds.tar.names import is_meta, split_name
+from streamwds.tar.names import Naming
 
 __all__ = ["Torn", "grouped"]
 
@@ -22,14 +22,14 @@ class Torn(Exception):  # noqa: N818  (not an error: who read the shard has deal
 
 
 def grouped(
-    members: Iterable[tuple[str, bytes, int, At]], url: str, guard: Guard
+    members: Iterable[tuple[str, bytes, int, At]], url: str, naming: Naming, guard: Guard
 ) -> Iterator[tuple[Sample | None, At]]:
     """Samples of one shard, each with the position behind its last member, from members (name, data, offset, behind).
 
     A sample is given out when the next one begins or the members end well. If they end in an error, the last is
     dropped, for nobody knows whether it was whole; but where a member is cut, its header is there and tells whether the
     next sample had begun. A sample that has a field twice goes to the handler as a whole; if that goes on, None comes
-    in its place.
+    in its place. If a function of the user's can't read a name, that error goes to the handler and ends the shard.
     """
     key: str | None = None
     sample: Sample = {}
@@ -38,7 +38,12 @@ def grouped(
     damage: TarError | Torn | None = None
     try:
         for name, data, offset, after in members:
-            parts = None if name[:2] == "__" and is_meta(name) else split_name(name)
+            try:
+                parts = naming.split(name)
+            except FunctionError as error:
+                error.url, error.offset, error.key = url, offset, key
+                guard(error)
+                return
             if parts is not None:
                 if parts[0] != key:
                     if key is not None:
@@ -55,12 +60,12 @@ def grouped(
                     twice = DuplicateFieldError(
                         f"{name!r} is there twice", url=url, offset=offset, key=key, field=field
                     )
-                sample[field] = data
+                if naming.wants(field):
+                    sample[field] = data
             behind = after
     except (TarError, Torn) as error:
         damage = error
-        cut = error.member
-        parts = None if cut is None or is_meta(cut) else split_name(cut)
+        parts = None if error.member is None else _cut(naming, error.member)
         if isinstance(error, TarError) and error.url == url:
             error.key = key if parts is None else parts[0]
         if parts is None or parts[0] == key:
@@ -73,3 +78,11 @@ def grouped(
         yield (sample if twice is None else None), behind
     if damage is not None:
         raise damage
+
+
+def _cut(naming: Naming, name: str) -> tuple[str, str] | None:
+    """Key and field of a member that is cut, if the user's functions can tell."""
+    try:
+        return naming.split(name)
+    except FunctionError:
+        return None

@@ -110,13 +110,14 @@ def pax_records(data: bytes) -> dict[bytes, bytes]:
     {b'path': b'ab'}
     """
     records: dict[bytes, bytes] = {}
-    at = 0
-    while at < len(data) and data[at]:
-        digits, space, _ = data[at : at + 21].partition(b" ")
-        length = int(digits) if space and digits.isdigit() else 0
-        key, equals, value = data[at + len(digits) + 1 : at + length].partition(b"=")
-        if not equals or not value.endswith(b"\n") or at + length > len(data):
+    at, whole = 0, len(data)
+    while at < whole and data[at]:
+        space = data.find(b" ", at, at + 21)
+        digits = data[at:space]
+        end = at + int(digits) if space > at and digits.isdigit() else at
+        equals = data.find(b"=", space, end)
+        if equals < 0 or end > whole or data[end - 1] != ord("\n"):
             raise HeaderError(f"a pax record makes no sense: {data[at : at + 40]!r}")
-        records[key] = value[:-1]
-        at += length
+        records[data[space + 1 : equals]] = data[equals + 1 : end - 1]
+        at = end
     return records

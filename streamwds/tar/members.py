@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import attrs
 
-from streamwds.errors import HeaderError, StreamwdsError, TarError, TruncatedError
+from streamwds.errors import FunctionError, HeaderError, StreamwdsError, TarError, TruncatedError
 from streamwds.handlers import Handler, reraise_exception
 from streamwds.shards.opening import Shard, shard_of
 from streamwds.stage import ready
 from streamwds.steps import At, Pair, Run, Step, Upstream, option
 from streamwds.tar.headers import BLOCK, ZERO_BLOCK, Header, checksum_holds, padded, parse, pax_records, text
+from streamwds.tar.names import Naming
 from streamwds.tar.stream import ShardBytes, shard_bytes
 
-__all__ = ["Member", "TarFiles", "check_eof", "tarfiles", "walk"]
+__all__ = ["Member", "TarFiles", "check_eof", "function_or_none", "tarfiles", "walk"]
 
 
 @attrs.frozen
@@ -35,8 +36,12 @@ class Member:
     torn: str | None = None
 
 
-def walk(source: ShardBytes, *, lenient: bool = False) -> Iterator[tuple[str, bytes, int, int]]:
-    """Each regular member: (name, data, offset of its first header, offset behind it).
+def walk(
+    source: ShardBytes, *, lenient: bool = False, needless: Callable[[str], bool] | None = None
+) -> Iterator[tuple[str, Any, int, int]]:
+    """Each regular member: (name, data as `source.data` gives it, offset of its first header, offset behind it).
+
+    The data of a member whose name is `needless` is passed over, and comes as b"".
 
     Folders, links and devices are passed over. Archives that follow each other in one file are all read, and what comes
     after the last and is no archive is ignored. A damaged place is an error, and nothing behind it is guessed at. An
@@ -70,10 +75,14 @@ def walk(source: ShardBytes, *, lenient: bool = False) -> Iterator[tuple[str, by
                 continue
             found = extended
         try:
-            data = source.read(padded(found.size))
-            if len(data) < padded(found.size):
-                there = f"{min(len(data), found.size)} of {found.size} bytes are there"
-                raise TruncatedError(f"the shard ends within {text(found.name)!r}: {there}", url=url, offset=at)
+            if needless is not None and found.regular and needless(text(found.name)):
+                data, there = b"", source.pass_over(padded(found.size))
+            else:
+                data = source.data(padded(found.size))
+                there = len(data)
+            if there < padded(found.size):
+                missing = f"{min(there, found.size)} of {found.size} bytes are there"
+                raise TruncatedError(f"the shard ends within {text(found.name)!r}: {missing}", url=url, offset=at)
         except TarError as error:
             error.member = text(found.name) if found.regular else None
             raise
@@ -161,11 +170,18 @@ def check_eof(eof: object) -> None:
         raise ValueError(f'eof is "strict" or "lenient", not {eof!r}')
 
 
+def function_or_none(f: object) -> None:
+    if f is not None and not callable(f):
+        raise TypeError(f"a function of a name is wanted, not {f!r}")
+
+
 @attrs.frozen(repr=False, slots=False)
 class TarFiles(Step[Shard, Member]):
     """The files in tar shards, one after the other: `open_shards | tarfiles`.
 
     eof: "strict" takes a shard without an end-of-archive block for a cut one; "lenient" does not.
+    rename_files, select_files: functions of a file's name: its new name, and (of that) whether the file is wanted.
+    skip_meta: whether metadata of the shard (`__x__`, or what lies in such a folder) is passed over.
     handler: gets a shard's error; true goes on with the next shard.
 
     Remembers the offset of the next member and, as its upstream's position, where its shard comes.
@@ -177,15 +193,19 @@ class TarFiles(Step[Shard, Member]):
     yields: ClassVar[str | None] = "Member"
     memory: ClassVar[Mapping[str, Any]] = {"offset": 0}
     eof: str = option("strict", decides=False, check=check_eof)
+    rename_files: Callable[[str], str] | None = option(None, check=function_or_none)
+    select_files: Callable[[str], object] | None = option(None, check=function_or_none)
+    skip_meta: bool = option(True)
     handler: Handler = option(reraise_exception, decides=False)
 
     def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
         offset, start = self.recall(at)
         guard = run.guard(self.handler)
+        naming = Naming(self.rename_files, self.select_files, self.skip_meta)
         for item, after in upstream(start):
             try:
                 shard = shard_of(item)
-                for member, behind in _members(shard, offset, self.eof == "lenient"):
+                for member, behind in _members(shard, offset, naming, self.eof == "lenient"):
                     guard.seen += 1
                     yield member, (behind, start)
             except StreamwdsError as error:
@@ -194,21 +214,39 @@ class TarFiles(Step[Shard, Member]):
             offset, start = 0, after
 
 
-def _members(shard: Shard, offset: int, lenient: bool) -> Iterator[tuple[Member, int]]:
+def _members(shard: Shard, offset: int, naming: Naming, lenient: bool) -> Iterator[tuple[Member, int]]:
     """Members with the offset behind them; each is held back until what follows it is known."""
     held: tuple[Member, int] | None = None
     with shard_bytes(shard, offset) as source:
         try:
             for name, data, first, behind in walk(source, lenient=lenient):
-                if held is not None:
-                    yield held
-                held = Member(shard.url, name, data, first), behind
-        except TarError as error:
+                known = _known(naming, name, shard.url, first)
+                if known is not None:
+                    if held is not None:
+                        yield held
+                    held = Member(shard.url, known, data, first), behind
+        except (TarError, FunctionError) as error:
             if held is not None:
-                yield attrs.evolve(held[0], torn=error.member or ""), held[1]
+                yield attrs.evolve(held[0], torn=_cut(naming, error)), held[1]
             raise
     if held is not None:
         yield held
+
+
+def _known(naming: Naming, name: str, url: str, offset: int) -> str | None:
+    try:
+        return naming.file(name)
+    except FunctionError as error:
+        error.url, error.offset = url, offset
+        raise
+
+
+def _cut(naming: Naming, error: TarError | FunctionError) -> str:
+    """The name of the member that is cut, "" if there is none or the user's functions don't tell."""
+    try:
+        return (isinstance(error, TarError) and error.member and naming.file(error.member)) or ""
+    except FunctionError:
+        return ""
 
 
 tarfiles = ready(TarFiles)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator
 from itertools import repeat
 from typing import Any
 
@@ -13,7 +13,9 @@ from streamwds.steps import At, first
 from streamwds.tar.buffers import CAPACITY, Buffer, borrowed
 from streamwds.tar.grouping import grouped
 from streamwds.tar.members import walk
-from streamwds.tar.stream import ShardBytes
+from streamwds.tar.names import Naming
+from streamwds.tar.skipping import Gaps
+from streamwds.tar.stream import OpenShard, ShardBytes
 from streamwds.tar.stretches import stretch
 
 __all__ = ["sample_stretches"]
@@ -22,11 +24,11 @@ FIRST = 256 << 10  # the first stretch is short, so that the first sample comes 
 
 
 def sample_stretches(
-    source: ShardBytes,
+    source: OpenShard,
+    naming: Naming,
     guard: Guard,
     *,
     lenient: bool = False,
-    wanted: Callable[[str], bool] | None = None,
     tracked: bool = False,
     start: At = None,
 ) -> Iterator[Iterator[Any]]:
@@ -37,13 +39,15 @@ def sample_stretches(
     Damage is told to the guard, when all that was whole before it has been given out, and ends the shard.
     """
     with borrowed() as buffer:
+        if source.file is not None and naming.sparing:
+            source.seek((yield from _with_gaps(buffer, source, naming, guard, tracked, start)))
         have, want = 0, FIRST
         base = source.at  # the offset of what is at the front of the buffer
         failure: StreamwdsError | None = None
         while True:
             if failure is None:
                 have, failure = _fill(buffer, source, have, want)
-            found = stretch(buffer, have, source.url, wanted)
+            found = stretch(buffer, have, source.url, naming)
             if found is not None:
                 guard.seen += found.number
                 used = found.used
@@ -53,7 +57,7 @@ def sample_stretches(
                 else:
                     yield found.samples
             else:
-                walker = _Walker(guard, lenient, wanted, tracked, start)
+                walker = _Walker(naming, guard, lenient, tracked, start)
                 yield walker.samples(_InMemory(buffer, have, base, source.url, failure))
                 if walker.finished:
                     return
@@ -63,10 +67,39 @@ def sample_stretches(
                     return
             have = buffer.keep(used, have)
             base += used
-            want = min(CAPACITY, max(4 * want, have + FIRST))
+            want = _more(want, have)
 
 
-def _fill(buffer: Buffer, source: ShardBytes, have: int, want: int) -> tuple[int, StreamwdsError | None]:
+def _more(want: int, have: int) -> int:
+    return min(CAPACITY, max(4 * want, have + FIRST))
+
+
+def _with_gaps(
+    buffer: Buffer, source: OpenShard, naming: Naming, guard: Guard, tracked: bool, start: At
+) -> Generator[Iterator[Any], None, int]:
+    """Stretches of a file that is read only where it is wanted, as far as that goes: the offset where it ends."""
+    assert source.file is not None
+    gaps = Gaps(source.file, source.at, naming.wants_extension)
+    have, want = 0, FIRST
+    while True:
+        try:
+            have = gaps.fill(buffer, have, want)
+        except OSError:
+            return gaps.base  # (who reads all of it from there tells of it)
+        bare = gaps.bare()
+        found = None if bare is None else stretch(buffer, have, source.url, naming, bare)
+        if found is None:
+            return gaps.base
+        guard.seen += found.number
+        if tracked:
+            yield zip(found.samples, zip(gaps.offsets(found.ends()), repeat(start)))
+        else:
+            yield found.samples
+        have = gaps.keep(buffer, found.used, have)
+        want = _more(want, have)
+
+
+def _fill(buffer: Buffer, source: OpenShard, have: int, want: int) -> tuple[int, StreamwdsError | None]:
     """Read until `want` bytes are there: (bytes there, why there are no more). At the shard's end that is an `_End`."""
     while have < want:
         try:
@@ -117,12 +150,10 @@ class _InMemory(ShardBytes):
 class _Walker:
     """Gives samples one by one, and says afterwards how far it came."""
 
-    def __init__(
-        self, guard: Guard, lenient: bool, wanted: Callable[[str], bool] | None, tracked: bool, start: At
-    ) -> None:
+    def __init__(self, naming: Naming, guard: Guard, lenient: bool, tracked: bool, start: At) -> None:
+        self.naming = naming
         self.guard = guard
         self.lenient = lenient
-        self.wanted = wanted
         self.tracked = tracked
         self.start = start
         self.end: int | None = None
@@ -133,9 +164,10 @@ class _Walker:
         return pairs if self.tracked else map(first, pairs)
 
     def _pairs(self, source: ShardBytes) -> Iterator[tuple[Sample, At]]:
-        members = walk(source, lenient=self.lenient)
+        needless = self.naming.needless if self.naming.sparing else None
+        members = walk(source, lenient=self.lenient, needless=needless)
         try:
-            for sample, end in grouped(members, source.url, self.guard):
+            for sample, end in grouped(members, source.url, self.naming, self.guard):
                 self.end = end
                 if sample is not None:
                     yield sample, (end, self.start)

@@ -6,7 +6,7 @@ part. `group_by_keys` groups members, `tarsamples` does it all from URLs on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain, groupby, repeat
 from typing import Any, ClassVar
 
@@ -19,7 +19,8 @@ from streamwds.shards.opening import shard_of
 from streamwds.stage import Sample, ready
 from streamwds.steps import At, Pair, Run, Step, Upstream, option
 from streamwds.tar.grouping import Torn, grouped
-from streamwds.tar.members import Member, check_eof
+from streamwds.tar.members import Member, check_eof, function_or_none
+from streamwds.tar.names import Naming, check_case, chosen_suffixes
 from streamwds.tar.reading import sample_stretches
 from streamwds.tar.stream import shard_bytes
 
@@ -34,6 +35,11 @@ class GroupByKeys(Step[Member, Sample]):
     for each member, named by its extension in lower case. A sample that has a field twice is a `DuplicateFieldError`,
     which goes to the handler. A sample that a damaged shard may have cut is not given out.
 
+    keys: a function from a member's name to its (key, field), or None if it belongs to no sample.
+    lower: whether names of fields are put in lower case.
+    suffixes: the fields that are wanted, such as {"jpg", "seg.png"}; None: all.
+    handler: gets each error; true goes on behind it.
+
     Remembers nothing: the position of a sample is that before the member at which it ended.
     """
 
@@ -41,14 +47,21 @@ class GroupByKeys(Step[Member, Sample]):
     ready: ClassVar[bool] = True
     takes: ClassVar[str | None] = "Member"
     yields: ClassVar[str | None] = "Sample"
+    keys: Callable[[str], tuple[str, str] | None] | None = option(None, check=function_or_none)
+    lower: bool = option(True, decides=False)
+    suffixes: Collection[str] | None = option(None, decides=False, convert=chosen_suffixes)
     handler: Handler = option(reraise_exception, decides=False)
+
+    def __attrs_post_init__(self) -> None:
+        check_case(self.suffixes, self.lower)
 
     def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
         guard = run.guard(self.handler)
+        naming = Naming(skip_meta=False, keys=self.keys, lower=self.lower, suffixes=chosen_suffixes(self.suffixes))
         for _, pairs in groupby(upstream(at), _ShardCount()):
             first, whole = peek(pairs)
             try:
-                samples = grouped(_untorn(whole), first[0].url, guard)
+                samples = grouped(_untorn(whole), first[0].url, naming, guard)
                 yield from (pair for pair in samples if pair[0] is not None)
             except Torn:
                 continue
@@ -88,6 +101,12 @@ class TarSamples(Step[str, Sample]):
     extension or a name before it, folders, links, and shard metadata (`__x__`) are passed over.
 
     eof: "strict" takes a shard without an end-of-archive block for a cut one; "lenient" does not.
+    suffixes: the fields that are wanted, such as {"jpg", "seg.png"}; None: all. Of a local shard that isn't compressed,
+        large files that are not wanted are not even read.
+    rename_files, select_files: functions of a file's name: its new name, and (of that) whether the file is wanted.
+    keys: a function from a file's name to its (key, field), or None if it belongs to no sample.
+    lower: whether names of fields are put in lower case.
+    skip_meta: whether metadata of the shard (`__x__`, or what lies in such a folder) is passed over.
     handler: gets each error, with url, byte offset and key. True goes on: behind a damaged place with the next shard
         (samples that were whole before it are given out), behind a sample that has a field twice with the next sample.
 
@@ -105,7 +124,16 @@ class TarSamples(Step[str, Sample]):
     yields: ClassVar[str | None] = "Sample"
     memory: ClassVar[Mapping[str, Any]] = {"offset": 0}
     eof: str = option("strict", decides=False, check=check_eof)
+    suffixes: Collection[str] | None = option(None, decides=False, convert=chosen_suffixes)
+    rename_files: Callable[[str], str] | None = option(None, check=function_or_none)
+    select_files: Callable[[str], object] | None = option(None, check=function_or_none)
+    keys: Callable[[str], tuple[str, str] | None] | None = option(None, check=function_or_none)
+    lower: bool = option(True, decides=False)
+    skip_meta: bool = option(True)
     handler: Handler = option(reraise_exception, decides=False)
+
+    def __attrs_post_init__(self) -> None:
+        check_case(self.suffixes, self.lower)
 
     def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
         offset, start = self.recall(at)
@@ -120,11 +148,19 @@ class TarSamples(Step[str, Sample]):
         """Iterators of samples (tracked: of pairs), each to be used up before the next is asked for."""
         guard = run.guard(self.handler)
         lenient = self.eof == "lenient"
+        naming = Naming(
+            self.rename_files,
+            self.select_files,
+            self.skip_meta,
+            self.keys,
+            self.lower,
+            chosen_suffixes(self.suffixes),
+        )
         for item, after in shards:
             try:
                 shard = shard_of(item)
                 with shard_bytes(shard, offset) as source:
-                    yield from sample_stretches(source, guard, lenient=lenient, tracked=tracked, start=start)
+                    yield from sample_stretches(source, naming, guard, lenient=lenient, tracked=tracked, start=start)
             except StreamwdsError as error:
                 if not guard(error):
                     return

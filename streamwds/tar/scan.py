@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from streamwds.tar.buffers import Buffer
 
-__all__ = ["Headers", "fold", "headers"]
+__all__ = ["Headers", "fold", "headers", "varying_bits"]
 
 Words = NDArray[np.uint64]
 Blocks = NDArray[np.int64]
@@ -88,8 +88,11 @@ def fold(operation: Any, rows: Words, together: int = 16) -> Words:
     return np.asarray(operation.reduce(whole, 0))
 
 
-def headers(buffer: Buffer, end: int) -> Headers | None:
-    """All headers in the first `end` bytes, each but perhaps the last with its data; None if one is odd."""
+def headers(buffer: Buffer, end: int, bare: Blocks | None = None) -> Headers | None:
+    """All headers in the first `end` bytes, each but perhaps the last with its data; None if one is odd.
+
+    bare: block numbers of headers whose data was left out of the buffer.
+    """
     blocks = end >> 9
     at: Blocks = (buffer.magic[:blocks] == _USTAR).nonzero()[0]
     while True:
@@ -102,18 +105,27 @@ def headers(buffer: Buffer, end: int) -> Headers | None:
         after = size + 1023
         after >>= 9
         after += at
+        if bare is not None:
+            rows = np.searchsorted(at, bare)
+            if not bool((at.take(rows, mode="clip") == bare).all()):
+                return None
+            after[rows] = bare + 1
         if bool((after[:-1] == at[1:]).all()):
             break
         at = _chain(at, after)
         if len(at) == n:
             return None
+    vary = varying_bits(buffer, words)
+    return None if vary is None else Headers(at, size, after, words, vary)
+
+
+def varying_bits(buffer: Buffer, words: Words) -> Words | None:
+    """The bits that are not the same in all of these headers, (64,) uint64; None if one is odd, or does not verify."""
     ones, zeros = fold(np.bitwise_or, words), fold(np.bitwise_and, words)
     vary = ones ^ zeros
     if bool((vary & _MASK).any()) or not bool(((words[0] & _MASK) == _WANT).all()):
         return None
-    if not _checksums_hold(buffer, words, vary.nonzero()[0]):
-        return None
-    return Headers(at, size, after, words, vary)
+    return vary if _checksums_hold(buffer, words, vary.nonzero()[0]) else None
 
 
 def _sizes(words: Words) -> Blocks:

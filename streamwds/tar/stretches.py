@@ -16,12 +16,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streamwds.errors import HeaderError
-from streamwds.memo import Memo
+from streamwds.errors import FunctionError, HeaderError
 from streamwds.stage import Sample
 from streamwds.tar.buffers import Buffer
-from streamwds.tar.headers import BLOCK, padded, pax_records, text
-from streamwds.tar.names import is_meta, split_name
+from streamwds.tar.headers import BLOCK, pax_records, text
+from streamwds.tar.names import Naming, is_meta
 from streamwds.tar.scan import Headers, fold, headers
 
 __all__ = ["Stretch", "stretch"]
@@ -40,28 +39,35 @@ class Stretch(NamedTuple):
     used: int
 
 
-def stretch(buffer: Buffer, end: int, url: str, wanted: Callable[[str], bool] | None) -> Stretch | None:
+def stretch(
+    buffer: Buffer, end: int, url: str, naming: Naming, bare: NDArray[np.int64] | None = None
+) -> Stretch | None:
     """The samples that lie whole in the first `end` bytes of a buffer, at whose front a sample begins; None if odd.
 
     The last sample is left: whether it is whole, only what follows tells. The iterator reads from the buffer, so it
     must be used up before the buffer is filled again.
+
+    bare: block numbers of headers whose data, that of fields not wanted, was left out of the buffer.
     """
-    found = headers(buffer, end)
+    found = headers(buffer, end, bare)
     if found is None:
         return None
     last, blocks = int(found.after[-1]), end >> 9
     whole = len(found.at) - (last > blocks)  # the data of the last member may not all be here
     if whole < 2:
         return None
-    return _regular(buffer, found, whole, url, wanted) or _irregular(buffer, found, whole, url, wanted)
+    if naming.usual and (regular := _regular(buffer, found, whole, url, naming)) is not None:
+        return regular
+    try:
+        return _irregular(buffer, found, whole, url, naming)
+    except FunctionError:
+        return None  # (the walk meets it again, where it belongs)
 
 
 # ---- samples that all have the same fields
 
 
-def _regular(
-    buffer: Buffer, found: Headers, whole: int, url: str, wanted: Callable[[str], bool] | None
-) -> Stretch | None:
+def _regular(buffer: Buffer, found: Headers, whole: int, url: str, naming: Naming) -> Stretch | None:
     if found.kind != REGULAR_FILE:
         return None
     pattern = _pattern(found, min(whole, 64))
@@ -70,7 +76,9 @@ def _regular(
     key, folder, extensions = pattern
     k = len(extensions)
     count = (whole - 1) // k
-    fields = [text(extension[1:]).lower() for extension in extensions]
+    fields = [text(extension[1:]) for extension in extensions]
+    if naming.lower:
+        fields = [field.lower() for field in fields]
     if count < 1 or len({"__key__", "__url__", *fields}) < k + 2:
         return None
     m = count * k
@@ -83,7 +91,7 @@ def _regular(
     following = int(found.at[m]) * BLOCK
     last_key = joined[joined.rfind(b"\n", 0, -1) + 1 : -1]
     after = text(buffer.bytes[following : following + NAME].partition(b"\0")[0])
-    parts = None if is_meta(after) else split_name(after)
+    parts = None if is_meta(after) else naming.split(after)
     if parts is None or parts[0] == text(last_key):
         return None  # the next member still belongs to the last sample, or one after it may
     keys = text(joined).split("\n")
@@ -91,7 +99,7 @@ def _regular(
         return None
     keys.pop()
     at, size = found.at[:m].reshape(count, k), found.size[:m].reshape(count, k)
-    chosen = [j for j in range(k) if wanted is None or wanted(fields[j])]
+    chosen = [j for j in range(k) if naming.wants(fields[j])]
     columns = [_column(buffer, at[:, j], size[:, j]) for j in chosen]
     samples = _dicts(url, [fields[j] for j in chosen], keys, columns)
     return Stretch(count, samples, lambda: [*(at[1:, 0] * BLOCK).tolist(), following], following)
@@ -180,6 +188,8 @@ def _column(buffer: Buffer, at: NDArray[np.int64], size: NDArray[np.int64]) -> I
 
 def _dicts(url: str, fields: list[str], keys: list[str], columns: list[Iterable[bytes]]) -> Iterator[Sample]:
     """The samples: a dict display is three times as fast as anything that takes the number of fields as it comes."""
+    if not fields:
+        return ({"__key__": key, "__url__": url} for key in keys)
     if len(fields) == 1:
         (a,), (x,) = fields, columns
         return ({"__key__": key, "__url__": url, a: va} for key, va in zip(keys, x))
@@ -199,69 +209,71 @@ def _dicts(url: str, fields: list[str], keys: list[str], columns: list[Iterable[
 _PAX, _GLOBAL, _LONG_NAME, _LONG_LINK = b"xgLK"
 
 
-def _irregular(
-    buffer: Buffer, found: Headers, whole: int, url: str, wanted: Callable[[str], bool] | None
-) -> Stretch | None:
+def _irregular(buffer: Buffer, found: Headers, whole: int, url: str, naming: Naming) -> Stretch | None:
     memory = buffer.bytes
     kinds = found.words.view("u1")[:whole, 156].tolist()
-    names: list[bytes] = np.ndarray((whole,), f"S{NAME}", found.words, 0, (BLOCK,)).tolist()
+    joined = b"\n".join(np.ndarray((whole,), f"S{NAME}", found.words, 0, (BLOCK,)).tolist())
+    names = text(joined).split("\n")
+    if len(names) != whole or b"\0" in joined:
+        return None
     starts = (found.at * BLOCK).tolist()
     sizes = found.size.tolist()
+    afters = (found.after * BLOCK).tolist()
+    split, wanted = naming.splitter, naming.suffixes
     samples: list[Sample] = []
     ends: list[int] = []
-    key: bytes | None = None
+    key: str | None = None
     sample: Sample = {}
-    member = begin = starts[0]  # where the member, and the sample, that we are at begin
-    longer: bytes | None = None
-    for kind, name, start, size in zip(kinds, names, starts, sizes):
+    member = begin = starts[0]  # where the last file ends, and where the sample that we are at begins
+    longer: str | None = None
+    for kind, name, start, size, after in zip(kinds, names, starts, sizes, afters):
         if kind == REGULAR_FILE:
             if longer is not None:
-                name = longer
-            if b"\0" in name:
-                return None
-            slash = name.rfind(b"/") + 1
-            dot = name.find(b".", slash)
-            if dot > slash and not (name[:2] == b"__" and is_meta(text(name))):
-                if name[:dot] != key:
+                name, longer = longer, None
+            if name[-1:] == "/":  # (a folder, as v7 had them)
+                continue
+            parts = split(name)
+            if parts is not None:
+                if parts[0] != key:
                     if key is not None:
                         samples.append(sample)
                         ends.append(member)
-                    key, begin = name[:dot], member
-                    sample = {"__key__": text(key), "__url__": url}
-                field = _FIELDS[name[dot + 1 :]]
+                    key, begin = parts[0], member
+                    sample = {"__key__": key, "__url__": url}
+                field = parts[1]
                 if field in sample:
                     return None
-                if wanted is None or wanted(field):
+                if wanted is None or field in wanted:
+                    if size and after == start + BLOCK:
+                        return None  # (the header was taken for that of a field not wanted)
                     sample[field] = memory[start + BLOCK : start + BLOCK + size]
-            longer = None
+            member = after
         elif kind in (_PAX, _LONG_NAME, _GLOBAL, _LONG_LINK):
             data = memory[start + BLOCK : start + BLOCK + size]
             if kind == _LONG_NAME:
-                longer = data.partition(b"\0")[0]
+                longer = text(data.partition(b"\0")[0])
             elif kind != _LONG_LINK:
                 path = _path(data)
                 if path is None or (path and kind == _GLOBAL):
                     return None
-                longer = path or longer
-            continue
+                longer = text(path) or longer
         elif size or kind not in b"123456":
             return None
         else:
             longer = None
-        member = start + BLOCK + padded(size)
     used = member if key is None else begin
     return Stretch(len(samples), iter(samples), lambda: ends, used) if used else None
 
 
-_FIELDS: Memo[bytes, str] = Memo(lambda name: text(name).lower())
-
-
 def _path(data: bytes) -> bytes | None:
     """The path that a pax header gives (b"": none); None if it makes no sense, or gives what has to be dealt with."""
+    if b"GNU.sparse" in data:
+        return None
     try:
         records = pax_records(data)
     except HeaderError:
         return None
-    if b"size" in records or records.get(b"path") == b"" or any(name.startswith(b"GNU.sparse") for name in records):
+    path = records.get(b"path")
+    if path == b"" or b"size" in records:
         return None
-    return records.get(b"path", b"")
+    return None if path is not None and b"\0" in path else path or b""

@@ -1,43 +1,64 @@
 """From samples to a shard: `TarWriter`.
 
-Archives are ustar, with a pax header where a name or size doesn't fit, so that every tar reads them. What would not be
-read back as it was is refused before a byte is written.
+What would not be read back as it was is refused before a byte is written. That is looked at once for each set of field
+names; what then is left to do for a sample is little: look up its headers, and put the pieces into a list, which is
+joined and written by the megabyte.
 """
 
 from __future__ import annotations
 
-import bz2
-import contextlib
-import gzip
-import lzma
 import os
-import secrets
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
-from typing import Any, BinaryIO, TypeAlias, cast
+from typing import Any, BinaryIO, TypeAlias, TypedDict, cast
 
 from streamwds.codecs.table import encoder as encoder_of
-from streamwds.codecs.table import longest_extension
-from streamwds.errors import EncodeError, WriteError
+from streamwds.compression import Compress, chosen
+from streamwds.errors import EncodeError, MissingExtraError, WriteError
 from streamwds.memo import Memo
-from streamwds.tar.headers import BLOCK, text
-from streamwds.tar.names import is_meta, split_name
+from streamwds.tar.framing import LARGEST, PADDING, Framing, misread
+from streamwds.tar.headers import BLOCK
+from streamwds.tar.packing import Pack, no_packer, packer
+from streamwds.tar.partial import Partial, Whole
 
-__all__ = ["TarWriter"]
+__all__ = ["Encoder", "TarWriter", "WriterOptions", "check_options"]
 
 Encoder: TypeAlias = "bool | Callable[[Mapping[str, Any]], Mapping[str, Any]] | Mapping[str, Callable[[Any], bytes]]"
+Names: TypeAlias = tuple[Any, ...]
 
 FLUSH = 1 << 20
 RECORD = 20 * BLOCK  # an archive is a multiple of 10,240 bytes long, as tar has had it since tapes
-LARGEST = 8**11  # what eleven octal digits can't say
 
-COMPRESSED: dict[str, Callable[[BinaryIO], Any]] = {
-    ".gz": lambda f: gzip.GzipFile(filename="", mode="wb", fileobj=f, mtime=0),
-    ".tgz": lambda f: gzip.GzipFile(filename="", mode="wb", fileobj=f, mtime=0),
-    ".bz2": lambda f: bz2.BZ2File(f, "wb"),
-    ".xz": lambda f: lzma.LZMAFile(f, "wb"),  # noqa: SIM115
-}
+
+class WriterOptions(TypedDict, total=False):
+    """The options of `TarWriter`, where they are passed on."""
+
+    user: str
+    group: str
+    mode: int
+    compress: Compress
+    encoder: Encoder
+    keep_meta: bool
+    mtime: float | None
+    fsync: bool
+
+
+def check_options(
+    user: str = "bigdata",
+    group: str = "bigdata",
+    mode: int = 0o444,
+    compress: Compress = None,
+    mtime: float | None = None,
+    **others: object,
+) -> None:
+    """Raise a `ValueError` for options of a `TarWriter` that no header and no compression can have."""
+    if max(len(user.encode()), len(group.encode())) > 31:
+        raise ValueError(f"user and group have at most 31 bytes: {user!r}, {group!r}")
+    if mtime is not None and not 0 <= mtime < LARGEST:
+        raise ValueError(f"mtime is a number of seconds since 1970, below 8**11, not {mtime!r}")
+    chosen(compress)
 
 
 class TarWriter:
@@ -45,15 +66,22 @@ class TarWriter:
 
     Parameters
     ----------
-    target: a path (ending in .gz, .tgz, .bz2 or .xz, it is compressed), or a binary file, which stays open.
+    target: a path or `file:` URL, or a binary file, which stays open.
     user, group, mode: what the archive says of each file's owner and permissions.
-    mtime: the time that it says, in seconds since 1970; None: when it is written.
-    encoder: True encodes each value by its field's extension; False takes bytes only; a function from sample to encoded
-        sample, or a dict from extension to function, is your own encoder.
+    compress: None compresses as the path ends (.gz, .tgz, .bz2, .xz; with the extras zstd and lz4 .zst, .lz4); True is
+        gzip, False no compression; else "gz", "bz2", "xz", "zst" or "lz4", or one of them and a level: ("zst", 10).
+    encoder: True encodes each value by its field's extension; False takes bytes only; a dict from extensions to
+        functions goes before that (`{"jpg": codecs.jpeg(quality=90), "xml": dump}`); a function from sample to encoded
+        sample does it all.
     keep_meta: write fields that begin with "_" too (`__key__` and `__url__` never are).
+    mtime: the time that the archive says, in seconds since 1970; None: when each sample is written. With a fixed one
+        the same samples give the same archive, to the byte (and the same file, where the same library compresses it:
+        gzip is isal's if the extra `fast` is installed, unless a level is given).
+    fsync: wait until the disk has the shard before it appears under its name.
 
     At a path, the shard appears under its name when it is complete: at `close`, or at the end of a `with` block that
-    ends well. After an error in the block nothing of it is left.
+    ends well. Until then it is a hidden `.partial` file beside its place. After an error in the block nothing of it is
+    left; a process that is killed leaves the partial file.
 
     >>> path = tmp_path / "a.tar"
     >>> with TarWriter(path) as writer:
@@ -68,47 +96,50 @@ class TarWriter:
         user: str = "bigdata",
         group: str = "bigdata",
         mode: int = 0o444,
-        *,
-        mtime: float | None = None,
+        compress: Compress = None,
         encoder: Encoder = True,
         keep_meta: bool = False,
+        *,
+        mtime: float | None = None,
+        fsync: bool = False,
     ) -> None:
-        self._owner = user.encode().ljust(32, b"\0") + group.encode().ljust(32, b"\0")
-        if len(self._owner) != 64 or b"\0" not in self._owner[:32] or b"\0" not in self._owner[32:]:
-            raise ValueError(f"user and group have at most 31 bytes: {user!r}, {group!r}")
-        if mtime is not None and not 0 <= mtime < LARGEST:
-            raise ValueError(f"mtime is a number of seconds since 1970, below 8**11, not {mtime!r}")
-        self._mode = mode & 0o7777
-        self._mtime = mtime
+        check_options(user, group, mode, compress, mtime)
+        self._frame: tuple[str, str, int] = (user, group, mode)
         self._encoder = encoder
         self._keep_meta = keep_meta
+        own = encoder if isinstance(encoder, Mapping) else None
+        self._encoders = Memo(partial(encoder_of, own=own), most=4096)
         self._keys: set[str] = set()
-        self._encoders = Memo(encoder_of, most=4096)
         self._parts: list[bytes] = []
         self._waiting = 0
         self._size = 0
+        self._ticks = mtime is None
+        self._stamp(time.time() if mtime is None else mtime)
         self._path: str | None = None
-        self._partial: str | None = None
-        self._file: Any = target
-        self._raw: BinaryIO | None = None
+        self._partial: Partial | None = None
         self.closed = False
+        path = os.fspath(target) if isinstance(target, (str, os.PathLike)) else ""
+        compression, level = chosen(compress, path)
+        try:
+            library = None if compression is None else compression.library()
+        except MissingExtraError as error:
+            error.url = path or None
+            raise
         if isinstance(target, (str, os.PathLike)):
-            self._path = os.fspath(target)
-            folder, name = os.path.split(self._path)
-            if name.endswith((".zst", ".lz4")):
-                raise WriteError("shards can be compressed as .gz, .tgz, .bz2 or .xz", url=self._path)
-            self._partial = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.partial")
+            self._path = path
+            self._whole: Whole = Partial(path, fsync=fsync)
+            self._partial = self._whole
+        else:
+            self._whole = Whole(target)
+        self._file: Any = self._whole
+        if library is not None:
             try:
-                self._raw = self._file = open(self._partial, "xb", buffering=0)  # noqa: SIM115
-            except OSError as error:
-                raise WriteError(f"the shard can't be written: {error.strerror}", url=self._path) from error
-            for suffix, compressed in COMPRESSED.items():
-                if name.endswith(suffix):
-                    try:
-                        self._file = compressed(self._raw)
-                    except OSError as error:  # (gzip's writes its header at once)
-                        self.abort()
-                        raise self._failed(error) from error
+                self._file = library.pack(self._whole, level)
+            except BaseException as error:  # (some write their header at once)
+                self.abort()
+                if isinstance(error, OSError):
+                    raise self._failed(error) from error
+                raise
 
     # ---- samples
 
@@ -117,25 +148,19 @@ class TarWriter:
 
         A `WriteError` or `EncodeError` names key and field, and then nothing of the sample is written.
         """
-        if self.closed:
-            raise WriteError("the writer is closed", url=self._path)
-        key = sample.get("__key__")
-        if not isinstance(key, str):
-            given = "no __key__" if key is None else f"the __key__ {key!r}, which is no str"
-            raise WriteError(f"a sample has {given}; its fields are {', '.join(map(str, sample))}", url=self._path)
-        if key in self._keys:
-            raise WriteError("a sample of this key is in the shard already", url=self._path, key=key)
-        members = [(field, self._encoded(key, field, value)) for field, value in self._fields(key, sample)]
-        if not members:
-            raise WriteError("the sample has no field to write, so it would be lost", url=self._path, key=key)
-        parts: list[bytes] = []
-        mtime = int(time.time() if self._mtime is None else self._mtime)
-        for field, data in members:
-            parts += self._header(f"{key}.{field}", len(data), mtime)
-            parts += (data, bytes(-len(data) % BLOCK))
-        size = sum(map(len, parts))
-        self._keys.add(key)
-        self._parts += parts
+        if self._ticks and not self._since <= time.time() < self._since + 1:
+            self._stamp(time.time())
+        size = None
+        if type(sample) is dict and not self.closed:
+            if len(sample) != self._width:
+                self._choose(sample)
+            try:
+                size = self._pack(sample)
+            except KeyError:  # (as many fields as the sample before, and others)
+                self._choose(sample)
+                size = self._pack(sample)
+        if size is None:
+            size = self._add_any(sample)
         self._waiting += size
         if self._waiting >= FLUSH:
             self._flush()
@@ -149,32 +174,81 @@ class TarWriter:
         """
         return self.write({"__key__": key, **{name.replace("_", "."): value for name, value in fields.items()}})
 
+    def _stamp(self, now: float) -> None:
+        """From here on, headers say that it is this time."""
+        self._since = int(now)
+        self._framing = Framing(*self._frame, self._since)
+        self._packers: Memo[Names, Pack] = Memo(self._packer, most=256)
+        self._pack: Pack = no_packer
+        self._width = -1
+
+    def _choose(self, sample: dict[str, Any]) -> None:
+        self._pack = self._packers[tuple(sample)]
+        self._width = len(sample)
+
+    def _packer(self, names: Names) -> Pack:
+        """What packs samples that have just these names."""
+        if "__key__" not in names or callable(self._encoder) or not all(isinstance(name, str) for name in names):
+            return no_packer
+        fields = [name for name in sorted(names) if self._is_written(name)]
+        if not fields or any(misread("key", field) or not field.isascii() for field in fields):
+            return no_packer
+        others = [name for name in names if name not in fields and name != "__key__"]
+        return packer(self._framing, fields, others, self._encoded, self._keys, self._parts)
+
+    def _add_any(self, sample: Mapping[str, Any]) -> int:
+        """Add a sample of any kind, or say what is wrong with it."""
+        if self.closed:
+            raise WriteError("the writer is closed", url=self._path)
+        if not isinstance(sample, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise WriteError(f"a sample is a dict of fields, not a {type(sample).__name__}", url=self._path)
+        key = sample.get("__key__")
+        if not isinstance(key, str):
+            given = "no __key__" if key is None else f"the __key__ {key!r}, which is no str"
+            raise WriteError(f"a sample has {given}; its fields are {', '.join(map(str, sample))}", url=self._path)
+        if key in self._keys:
+            raise WriteError("a sample of this key is in the shard already", url=self._path, key=key)
+        members = [(field, self._encoded(key, field, value)) for field, value in self._fields(key, sample)]
+        if not members:
+            raise WriteError("the sample has no field to write, so it would be lost", url=self._path, key=key)
+        pieces: list[bytes] = []
+        for field, data in members:
+            pieces += self._framing.header(f"{key}.{field}", len(data))
+            pieces += (data, PADDING[len(data) % BLOCK])
+        self._parts += pieces
+        self._keys.add(key)
+        return sum(map(len, pieces))
+
+    def _is_written(self, name: str) -> bool:
+        return name not in ("__key__", "__url__") and (self._keep_meta or not name.startswith("_"))
+
     def _fields(self, key: str, sample: Mapping[str, Any]) -> list[tuple[str, Any]]:
-        values: Mapping[str, Any] = sample
-        if callable(self._encoder):
-            values = self._encoder(sample)
+        values = self._encoded_sample(key, sample, self._encoder) if callable(self._encoder) else sample
         wrong: list[Any] = [field for field in values if not isinstance(field, str)]  # pyright: ignore[reportUnnecessaryIsInstance]
         if wrong:
             raise WriteError(f"a field's name is a str, not {wrong[0]!r}", url=self._path, key=key)
-        fields = [
-            (field, values[field])
-            for field in sorted(values)
-            if field not in ("__key__", "__url__") and (self._keep_meta or not field.startswith("_"))
-        ]
+        fields = [(field, values[field]) for field in sorted(values) if self._is_written(field)]
         for field, _ in fields:
-            name = f"{key}.{field}"
-            if split_name(name) != (key, field) or is_meta(name) or "\0" in name or not _survives(name):
-                raise WriteError(_misread(key, field), url=self._path, key=key, field=field)
+            if reason := misread(key, field):
+                raise WriteError(reason, url=self._path, key=key, field=field)
         return fields
+
+    def _encoded_sample(
+        self, key: str, sample: Mapping[str, Any], encode: Callable[[Mapping[str, Any]], Any]
+    ) -> Mapping[str, Any]:
+        try:
+            values = encode(sample)
+        except Exception as cause:
+            raise EncodeError(f"{type(cause).__name__}: {cause}", url=self._path, key=key) from cause
+        if not isinstance(values, Mapping):
+            raise EncodeError(f"its encoder gave a {type(values).__name__}, not a dict", url=self._path, key=key)
+        return cast("Mapping[str, Any]", values)
 
     def _encoded(self, key: str, field: str, value: Any) -> bytes:
         if isinstance(value, (bytes, bytearray, memoryview)):
             return bytes(value)
         encode: Callable[[Any], Any] | None = None
-        if isinstance(self._encoder, Mapping):
-            extension = longest_extension(field, self._encoder)
-            encode = None if extension is None else self._encoder[extension]
-        elif self._encoder is True:
+        if self._encoder is True or isinstance(self._encoder, Mapping):
             encode = self._encoders[field]
         if encode is None:
             why = "encoder=False takes bytes" if self._encoder is False else "no encoder knows this extension"
@@ -190,47 +264,17 @@ class TarWriter:
             )
         return bytes(data)
 
-    # ---- headers
-
-    def _header(self, name: str, size: int, mtime: int) -> list[bytes]:
-        """The header of a member, behind its pax header if it needs one."""
-        raw = name.encode("utf-8", "surrogateescape")
-        prefix, short = _ustar_name(raw)
-        records: dict[str, bytes] = {}
-        if short is None or not (raw.isascii() or _has_surrogates(name)):
-            records["path"] = raw
-            prefix, short = b"", raw[:100]
-        if size >= LARGEST:
-            records["size"] = b"%d" % size
-        if not records:
-            return [self._block(short, prefix, size, mtime, b"0")]
-        data = b"".join(_pax_record(key.encode(), value) for key, value in records.items())
-        extended = self._block(b"PaxHeaders/" + short[:80], b"", len(data), mtime, b"x")
-        member = self._block(short, prefix, 0 if "size" in records else size, mtime, b"0")
-        return [extended, data, bytes(-len(data) % BLOCK), member]
-
-    def _block(self, name: bytes, prefix: bytes, size: int, mtime: int, kind: bytes) -> bytes:
-        header = bytearray(BLOCK)
-        header[: len(name)] = name
-        header[100:156] = b"%07o\0%07o\0%07o\0%011o\0%011o\0        " % (self._mode, 0, 0, size, mtime)
-        header[156:157] = kind
-        header[257:265] = b"ustar\x0000"
-        header[265:329] = self._owner
-        header[345 : 345 + len(prefix)] = prefix
-        header[148:156] = b"%06o\0 " % sum(header)
-        return bytes(header)
-
     # ---- the file
 
     def _flush(self) -> None:
-        data = memoryview(b"".join(self._parts))
+        large = self._waiting > 16 * FLUSH  # (so much isn't copied only to be written at once)
+        pieces = list(self._parts) if large else [b"".join(self._parts)]
         self._parts.clear()
+        self._size += self._waiting
         self._waiting = 0
-        self._size += len(data)
         try:
-            while data:
-                written = self._file.write(data)
-                data = data[len(data) if written is None else written :]  # (None: from files that don't count)
+            for piece in pieces:
+                self._file.write(piece)
         except BaseException as error:  # half a sample may be in the file
             self.abort()
             if isinstance(error, OSError):
@@ -243,15 +287,14 @@ class TarWriter:
             return
         try:
             end = 2 * BLOCK
-            self._parts.append(bytes(end + -(self._size + self._waiting + end) % RECORD))
+            end += -(self._size + self._waiting + end) % RECORD
+            self._parts.append(bytes(end))
+            self._waiting += end
             self._flush()
-            if self._raw is None:
-                self.closed = True
-                return
-            if self._file is not self._raw:
+            if self._file is not self._whole:
                 self._file.close()
-            self._raw.close()
-            os.replace(cast("str", self._partial), cast("str", self._path))
+            if self._partial is not None:
+                self._partial.publish()
             self.closed = True
         except OSError as error:
             raise self._failed(error) from error
@@ -265,12 +308,11 @@ class TarWriter:
             return
         self.closed = True
         self._parts.clear()
-        if self._raw is not None:
-            for file in (self._file, self._raw):  # (a compressor first, which writes what it still has)
-                with contextlib.suppress(OSError):
-                    file.close()
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(cast("str", self._partial))
+        self._whole.let_go()
+        if self._file is not self._whole:
+            self._file.close()
+        if self._partial is not None:
+            self._partial.discard()
 
     def _failed(self, error: OSError) -> WriteError:
         return WriteError(f"writing failed: {error.strerror or error}", url=self._path)
@@ -285,53 +327,3 @@ class TarWriter:
             self.close()
         else:
             self.abort()
-
-
-def _misread(key: str, field: str) -> str:
-    name = f"{key}.{field}"
-    if "\0" in name:
-        return "a name in a tar archive can't have a NUL"
-    if not _survives(name):
-        return "the name has lone surrogates, which would be read back otherwise or can't be written"
-    if "/" in field:
-        return "a field's name can't have a slash"
-    if is_meta(name):
-        return "a name that begins with __x__ is metadata, which readers pass over"
-    parts = split_name(name)
-    if parts is None:
-        return "the key's last part is empty, so readers would pass it over"
-    return f"it would be read back as field {parts[1]!r} of sample {parts[0]!r}"
-
-
-def _has_surrogates(name: str) -> bool:
-    """Whether a name is no UTF-8: bsdtar complains of such a one in a pax header, and no tar in a plain one."""
-    return any("\udc80" <= letter <= "\udcff" for letter in name)
-
-
-def _survives(name: str) -> bool:
-    """Whether a name is the same after it was made bytes and str again."""
-    try:
-        return name.isascii() or text(name.encode("utf-8", "surrogateescape")) == name
-    except UnicodeEncodeError:
-        return False
-
-
-def _ustar_name(raw: bytes) -> tuple[bytes, bytes | None]:
-    """A name as ustar's prefix and name fields; None for a name that doesn't fit.
-
-    (A prefix doesn't end in a slash, for then bsdtar would leave out the one between the two.)
-    """
-    if len(raw) <= 100:
-        return b"", raw
-    slash = raw.rfind(b"/", 0, 156)
-    name = raw[slash + 1 :]
-    fits = slash > 0 and 0 < len(name) <= 100 and raw[slash - 1] != ord("/")
-    return (raw[:slash], name) if fits else (b"", None)
-
-
-def _pax_record(key: bytes, value: bytes) -> bytes:
-    """ "length key=value\\n", where the length counts its own digits."""
-    body = b" " + key + b"=" + value + b"\n"
-    length = len(body) + len(str(len(body)))
-    length = len(body) + len(str(length))
-    return b"%d" % length + body

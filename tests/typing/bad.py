@@ -20,9 +20,11 @@ from streamwds import (
     batched,
     chain,
     decode,
+    decompress,
     equalize,
     fraction,
     group_by_keys,
+    handle_extension,
     interleave,
     join,
     map,
@@ -42,13 +44,17 @@ from streamwds import (
     take,
     tarfiles,
     tarsamples,
+    tee,
     to_torch,
     to_tuple,
+    torch_audio,
     unbatched,
     urls,
     with_epoch,
+    write_to,
     zip_,
 )
+from streamwds.codecs import jpeg
 
 
 def size(sample: Sample) -> int:
@@ -163,7 +169,24 @@ def wrong() -> None:
     _ = open_shards(eof="lenient")
     _ = unbatched(handler=3)
     _ = decode(3)
-    _ = decode("rgb", "rgb8")
+    _ = decode(b"rgb")
+    _ = decode({"png": 3})
+    _ = decode({3: len})
+    _ = decode(["rgb"])
+    _ = decode(len)
+    _ = decode(size)
+    _ = decode(shuffle)
+    _ = decode(torch_audio())
+    _ = decode("rgb", trust="pickle")
+    _ = decode("rgb", trust={"pickles"})
+    _ = decode("rgb", only=3)
+    _ = decode("rgb", pre=decompress)
+    _ = decode("rgb", max_bytes="1 GB")
+    _ = decode("rgb", handlr=None)
+    _ = handle_extension(["png"], len)
+    _ = handle_extension("png", 3)
+    _ = jpeg(quality="90")
+    _ = jpeg(subsampling="4:1:1")
     _ = shuffle()
     _ = shuffle("3")
     _ = shuffle(3, 4)
@@ -247,3 +270,12 @@ def wrong() -> None:
     _ = to_torch(["a"])
     _ = to_torch(tarsamples, [1])
     _ = to_torch(urls("a"), ["a"])
+    # ---- writing
+    _ = urls("a") | tarsamples | tee
+    _ = tee("a-%06d.tar", maxcount="3")
+    _ = tee("a-%06d.tar", max_count=3)
+    _ = tee(3)
+    _ = urls("a") | write_to("a-%06d.tar")
+    _ = urls("a") | tarsamples | batched(3) | write_to("a-%06d.tar")
+    _ = urls("a") | tarsamples | write_to("a-%06d.tar", compress=3)
+    _ = urls("a") | tarsamples | write_to("a-%06d.tar") | take(3)

@@ -1,0 +1,95 @@
+"""Work on several threads whose results come in order.
+
+For steps that make something of each item by a pure function: decoding, and whatever else spends its time where
+Python's lock is free (libraries in C, files, sockets). What the items are is not known here.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from streamwds.errors import SourceError
+from streamwds.handlers import Guard
+from streamwds.steps import Pair
+
+__all__ = ["AHEAD", "in_order", "pairs_in_order"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+AHEAD = 2
+"""How many items are pulled ahead for each thread."""
+
+_here = threading.local()
+
+
+def _mark_worker() -> None:
+    _here.works = True
+
+
+def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[tuple[T, Future[R]]]:
+    """Each item with its work, which is done: `result()` gives what the function gave, or raises what it raised.
+
+    Items are pulled by whoever iterates, never by a thread, and at most `AHEAD * threads` are pulled beyond the one
+    that was given last. What ends them, be it an error, comes after all that was pulled before. The threads start with
+    the first item that is asked for and end with the iterator, also one that is closed or dropped half-way: work that
+    runs is waited for, work that waits is not begun.
+
+    >>> [work.result() for _, work in in_order(abs, [3, -1, 2], threads=2)]
+    [3, 1, 2]
+    """
+    source, pending = iter(items), deque[tuple[T, Future[R]]]()
+    failed: Exception | None = None
+    ended = False
+    owner = os.getpid()
+    pool = ThreadPoolExecutor(threads, "streamwds", _mark_worker)
+    try:
+        while True:
+            while not ended and len(pending) <= AHEAD * threads:
+                try:
+                    item = next(source)
+                except StopIteration:
+                    ended = True
+                except Exception as error:
+                    ended, failed = True, error
+                else:
+                    pending.append((item, pool.submit(function, item)))
+                    del item
+            if not pending:
+                break
+            pending[0][1].exception()  # (waits until it is done)
+            yield pending.popleft()
+            if os.getpid() != owner:
+                raise SourceError(
+                    "an iterator that works on threads can't go on in a forked process, which has none of them; "
+                    "begin a new one there, with iter(stream)"
+                )
+        if failed is not None:
+            raise failed
+    finally:
+        failed = None  # (else error and frame keep each other)
+        # (a thread of ours comes here if it happens to collect the iterator as garbage, and can't wait for itself)
+        pool.shutdown(wait=os.getpid() == owner and not hasattr(_here, "works"), cancel_futures=True)
+
+
+def pairs_in_order(function: Callable[[Any], Any], pairs: Iterable[Pair], threads: int, guard: Guard) -> Iterator[Pair]:
+    """The pairs with what the function makes of their items; what it raises goes to the guard, in order as well.
+
+    Each position is that of its own item, whatever was read ahead, so that the stream goes on from there with the next.
+    """
+    for (_, at), work in in_order(lambda pair: function(pair[0]), pairs, threads):
+        guard.seen += 1
+        try:
+            result = work.result()
+        except Exception as error:
+            if guard(error):
+                continue
+            return
+        del work
+        yield result, at
+        del result
