@@ -53,11 +53,11 @@ class Shuffle(Step[Any, Any]):
         pairs = upstream(start)
         items: list[Any] = []
         ends: list[At] = []
-        if failed := _pull(self.block_size(block), pairs, items, ends):
-            raise failed
+        failed = _pull(self.block_size(block), pairs, items, ends)
         mark = replay.mark(ends)
-        replay.check(expected, mark, f"shuffle: block {block}", items)
-        while items:
+        if not failed:
+            replay.check(expected, mark, f"shuffle: block {block}", items)
+        while items and not failed:
             following: list[Any] = []
             after: list[At] = []
             room = self.block_size(block + 1)
@@ -74,10 +74,14 @@ class Shuffle(Step[Any, Any]):
                 else:
                     yield item, (block + 1, 0, None, ends[-1])
                 del item
-            if failed := failed or _pull(room - len(following), pairs, following, after):
-                raise failed
+            failed = failed or _pull(room - len(following), pairs, following, after)
             items, ends, start, given, block = following, after, ends[-1], 0, block + 1
             mark = replay.mark(ends)
+        if failed:
+            try:
+                raise failed
+            finally:
+                del failed  # (else it and this frame keep each other, and a shard open)
 
 
 def _pull(n: int, pairs: Iterator[Pair], items: list[Any], ends: list[At]) -> Exception | None:
