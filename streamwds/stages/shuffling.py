@@ -95,7 +95,8 @@ def _pull(n: int, pairs: Iterator[Pair], items: list[Any], ends: list[At]) -> Ex
             items.append(item)
             ends.append(end)
     except Exception as error:
-        return error
+        # (without this frame in its traceback, whose caller is who keeps the error)
+        return error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
     return None
 
 
