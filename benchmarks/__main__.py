@@ -15,7 +15,18 @@ from pathlib import Path
 from benchmarks.chart import draw
 from benchmarks.frame import Result, machine, measure, table
 
-THEMES = ("imports", "reading", "writing", "index", "samples", "decoding", "tenbin", "caching", "sources")
+THEMES = (
+    "imports",
+    "reading",
+    "writing",
+    "index",
+    "samples",
+    "decoding",
+    "tenbin",
+    "resuming",
+    "caching",
+    "sources",
+)
 PACKAGES = ("numpy", "pillow", "torch", "urllib3", "webdataset", "wids", "spdl", "litdata")
 
 

@@ -462,8 +462,8 @@ def _after(kind: str) -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
             yield (kind, st.builds(lambda seed, n: wds.resampled(seed) | wds.take(n), _seeds, st.integers(0, 9)))
         yield ("shard", st.just(wds.open_shards) | st.builds(wds.open_shards, handler=_handlers))
     elif kind == "shard":
-        yield (kind, st.builds(wds.prefetch_shards, st.sampled_from([0, 1, 3])))
         for _ in range(6):
+            yield (kind, st.builds(wds.prefetch_shards, st.sampled_from([0, 1, 3])))
             yield (kind, st.builds(lambda cache: wds.cache_shards(cache.cache_dir, cache.cache_size), _caches))
         yield ("member", st.just(wds.tarfiles) | st.builds(wds.tarfiles, eof=_eofs, handler=_handlers))
     elif kind == "member":

@@ -17,6 +17,7 @@ from hypothesis.errors import NoSuchExample
 import streamwds
 from properties.strategies import Outcome, Pipeline, outcome, pipelines, same_outcome, sources
 from streamwds import Stream
+from streamwds.elastic import Elastic
 from streamwds.errors import CacheWarning, EmptyStreamWarning, FewShardsWarning, SkippedWarning
 from streamwds.stages.decoding import DecodeBatches
 from streamwds.steps import Chain, Once, Source, Step
@@ -80,6 +81,7 @@ for _module in pkgutil.walk_packages(streamwds.__path__, "streamwds."):
 OUTSIDE = {
     Once: "an iterator runs once and has no positions",
     Chain: "nobody writes it: lifted steps that follow each other become it when they run, and they are drawn",
+    Elastic: "it is made of positions of other streams; test_elastic.py tries the law on it",
     DecodeBatches: "nobody writes it: decode | batched become it when they run, and they are drawn",
 }
 """The steps and sources outside the law, and why."""

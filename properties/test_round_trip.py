@@ -211,6 +211,8 @@ def test_stdlib_to_reader(files: list[tuple[str, str, bytes]], form: Literal[0, 
                 info.tobuf(form)
             except ValueError:  # (too long for ustar)
                 continue
+            if form == tarfile.USTAR_FORMAT and len(bytes_of(info.name)) > 100 and info.name.startswith("/"):
+                continue  # (tarfile may put nothing but that slash into the prefix, and so loses it)
             tar.addfile(info, io.BytesIO(data))
             kept.append((info.name, data))
     kept = [(name, data) for name, data in kept if not name.endswith("/")]

@@ -20,6 +20,7 @@ from streamwds.codecs import (
     torch_video,
 )
 from streamwds.context import Context
+from streamwds.elastic import redistribute
 from streamwds.ends import to_torch
 from streamwds.errors import StreamwdsError
 from streamwds.handlers import (
@@ -108,6 +109,7 @@ __all__ = [
     "numpy_video",
     "open_shards",
     "prefetch_shards",
+    "redistribute",
     "repeat",
     "reraise_exception",
     "resampled",

@@ -676,7 +676,7 @@ def test_a_file_url(tmp_path: Path, at: str) -> None:
 
 
 def test_other_urls_are_refused() -> None:
-    with pytest.raises(WriteError, match="s3: URLs can't be opened") as caught:
+    with pytest.raises(WriteError, match="s3: URLs name no file here") as caught:
         TarWriter("s3://bucket/a.tar")
     assert caught.value.url == "s3://bucket/a.tar"
 

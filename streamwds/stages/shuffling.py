@@ -54,36 +54,52 @@ class Shuffle(Step[Any, Any]):
         pairs = upstream(start)
         items: list[Any] = []
         ends: list[At] = []
-        _pull(self.block_size(block), pairs, items, ends)
+        failed = _pull(self.block_size(block), pairs, items, ends)
         mark = replay.mark(ends)
-        replay.check(expected, mark, f"shuffle: block {block}", items)
-        while items:
-            count, end = len(items), ends[-1]
+        if not failed:
+            replay.check(expected, mark, f"shuffle: block {block}", items)
+        while items and not failed:
+            count, end, begun = len(items), ends[-1], given
             following: list[Any] = []
             after: list[At] = []
             room = self.block_size(block + 1)
             key = draws.stage_key(run.context, self.name, self.seed, block, per_worker=True)
-            for place in draws.permutation(key, count)[given:]:
+            order = draws.permutation(key, count)
+            for place in order[:given]:  # (they were given before the stream was resumed here)
+                items[place] = None
+            for place in order[given:]:
                 given += 1
                 # the next block fills at the pace at which this one empties: never more than size + 1 items alive
-                if due := room * given // count - len(following):
-                    _pull(due, pairs, following, after)
+                if (due := room * (given - begun) // (count - begun) - len(following)) and not failed:
+                    failed = _pull(due, pairs, following, after)
                 item, items[place] = items[place], None
                 yield item, ((block, given, mark, start) if given < count else (block + 1, 0, None, end))
                 del item
-            _pull(room - len(following), pairs, following, after)
+            failed = failed or _pull(room - len(following), pairs, following, after)
             items, ends, start, given, block = following, after, end, 0, block + 1
             mark = replay.mark(ends)
+        if failed:
+            try:
+                raise failed
+            finally:
+                del failed  # (else it and this frame keep each other, and a shard open)
 
 
-def _pull(n: int, pairs: Iterator[Pair], items: list[Any], ends: list[At]) -> None:
+def _pull(n: int, pairs: Iterator[Pair], items: list[Any], ends: list[At]) -> Exception | None:
     """Pull n pairs more, if there are so many: items and the positions after them.
 
-    (Pairs are taken apart at once, for zip keeps the last that it gave, and so would keep an item alive.)
+    An error is returned, to be raised where the next block would begin, however far the filling is by then (a resumed
+    run fills it later). So every block of which something was given was read to its end. Pairs are taken apart at once,
+    for zip keeps the last that it gave, and so would keep an item alive.
     """
-    for item, end in islice(pairs, n):
-        items.append(item)
-        ends.append(end)
+    try:
+        for item, end in islice(pairs, n):
+            items.append(item)
+            ends.append(end)
+    except Exception as error:
+        # (without this frame in its traceback, whose caller is who keeps the error)
+        return error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
+    return None
 
 
 @maker
