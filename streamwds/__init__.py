@@ -7,20 +7,10 @@ README.md is the way in; ARCHITECTURE.md tells which room is for what.
 
 from __future__ import annotations
 
-from streamwds import errors, iterators, tar
-from streamwds.codecs import (
-    Continue,
-    by_table,
-    decompress,
-    handle_extension,
-    numpy_audio,
-    numpy_video,
-    tenbin,
-    torch_audio,
-    torch_video,
-)
+from typing import TYPE_CHECKING
+
+from streamwds import errors
 from streamwds.context import Context
-from streamwds.elastic import redistribute
 from streamwds.ends import to_torch
 from streamwds.errors import StreamwdsError
 from streamwds.handlers import (
@@ -31,34 +21,88 @@ from streamwds.handlers import (
     warn_and_continue,
     warn_and_stop,
 )
+from streamwds.later import found_later
 from streamwds.position import Position
-from streamwds.shards.cache import ShardCache, cache_shards, guess_shard, shard_uuid
-from streamwds.shards.gopen import Gopen, gopen, gopen_schemes
-from streamwds.shards.opening import Shard, open_shards
-from streamwds.shards.prefetching import prefetch_shards
-from streamwds.shards.splitting import everywhere, split_by_node, split_by_worker, split_samples
-from streamwds.shards.storing import CacheStream
-from streamwds.shards.urls import urls, urls_from
 from streamwds.stage import Batch, Sample, Stage, Stream, identity, stage
-from streamwds.stages.batching import batched, collate, unbatched
-from streamwds.stages.caching import DBCache, cache_samples
-from streamwds.stages.chance import resampled, rsample, shuffle_shards
-from streamwds.stages.counting import skip, slice, take
-from streamwds.stages.decoding import decode
-from streamwds.stages.distribution import equalize, fraction
-from streamwds.stages.epochs import repeat, with_epoch, with_length
-from streamwds.stages.fields import to_tuple
-from streamwds.stages.interleave import interleave
-from streamwds.stages.joining import join
-from streamwds.stages.mapping import map, select
-from streamwds.stages.mixing import chain, mix, round_robin, zip_
-from streamwds.stages.shuffling import shuffle
-from streamwds.stages.writing import Written, tee, write_to
-from streamwds.tar.access import ShardFile, ShardFiles
-from streamwds.tar.members import Member, tarfiles
-from streamwds.tar.samples import group_by_keys, tarsamples
-from streamwds.tar.shard_writer import ShardWriter
-from streamwds.tar.writer import TarWriter
+
+if TYPE_CHECKING:
+    from streamwds import iterators, tar
+    from streamwds.codecs import (
+        Continue,
+        by_table,
+        decompress,
+        handle_extension,
+        numpy_audio,
+        numpy_video,
+        tenbin,
+        torch_audio,
+        torch_video,
+    )
+    from streamwds.elastic import redistribute
+    from streamwds.shards.cache import ShardCache, cache_shards, guess_shard, shard_uuid
+    from streamwds.shards.gopen import Gopen, gopen, gopen_schemes
+    from streamwds.shards.opening import Shard, open_shards
+    from streamwds.shards.prefetching import prefetch_shards
+    from streamwds.shards.splitting import everywhere, split_by_node, split_by_worker, split_samples
+    from streamwds.shards.storing import CacheStream
+    from streamwds.shards.urls import urls, urls_from
+    from streamwds.stages.batching import batched, collate, unbatched
+    from streamwds.stages.caching import DBCache, cache_samples
+    from streamwds.stages.chance import resampled, rsample, shuffle_shards
+    from streamwds.stages.counting import skip, slice, take
+    from streamwds.stages.decoding import decode
+    from streamwds.stages.distribution import equalize, fraction
+    from streamwds.stages.epochs import repeat, with_epoch, with_length
+    from streamwds.stages.fields import to_tuple
+    from streamwds.stages.interleave import interleave
+    from streamwds.stages.joining import join
+    from streamwds.stages.mapping import map, select
+    from streamwds.stages.mixing import chain, mix, round_robin, zip_
+    from streamwds.stages.shuffling import shuffle
+    from streamwds.stages.writing import Written, tee, write_to
+    from streamwds.tar.access import ShardFile, ShardFiles
+    from streamwds.tar.members import Member, tarfiles
+    from streamwds.tar.samples import group_by_keys, tarsamples
+    from streamwds.tar.shard_writer import ShardWriter
+    from streamwds.tar.writer import TarWriter
+else:
+    __getattr__ = found_later(
+        __name__,
+        {
+            "streamwds.iterators": "",
+            "streamwds.tar": "",
+            "streamwds.shards.opening": "Shard open_shards",
+            "streamwds.shards.splitting": "everywhere split_by_node split_by_worker split_samples",
+            "streamwds.shards.urls": "urls urls_from",
+            "streamwds.stages.batching": "batched collate unbatched",
+            "streamwds.stages.counting": "skip slice take",
+            "streamwds.stages.fields": "to_tuple",
+            "streamwds.stages.mapping": "map select",
+            "streamwds.stages.shuffling": "shuffle",
+            "streamwds.tar.members": "Member tarfiles",
+            "streamwds.tar.samples": "group_by_keys tarsamples",
+            "streamwds.codecs": "Continue by_table decompress handle_extension numpy_audio numpy_video torch_audio "
+            "torch_video",
+            "streamwds.codecs.tenbin": "",
+            "streamwds.elastic": "redistribute",
+            "streamwds.shards.cache": "ShardCache cache_shards guess_shard shard_uuid",
+            "streamwds.shards.gopen": "Gopen gopen gopen_schemes",
+            "streamwds.shards.prefetching": "prefetch_shards",
+            "streamwds.shards.storing": "CacheStream",
+            "streamwds.stages.caching": "DBCache cache_samples",
+            "streamwds.stages.chance": "resampled rsample shuffle_shards",
+            "streamwds.stages.decoding": "decode",
+            "streamwds.stages.distribution": "equalize fraction",
+            "streamwds.stages.epochs": "repeat with_epoch with_length",
+            "streamwds.stages.interleave": "interleave",
+            "streamwds.stages.joining": "join",
+            "streamwds.stages.mixing": "chain mix round_robin zip_",
+            "streamwds.stages.writing": "Written tee write_to",
+            "streamwds.tar.access": "ShardFile ShardFiles",
+            "streamwds.tar.shard_writer": "ShardWriter",
+            "streamwds.tar.writer": "TarWriter",
+        },
+    )
 
 __all__ = [
     "Batch",
@@ -146,3 +190,7 @@ __all__ = [
     "write_to",
     "zip_",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

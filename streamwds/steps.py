@@ -594,6 +594,8 @@ READY: dict[str, Step[Any, Any]] = {}  # the ready stages by name: what may be m
 
 def _bridge(have: str, want: str) -> str | None:
     """The shortest row of ready stages that leads from one item type to the other."""
+    for room in ("shards.opening", "tar.members", "tar.samples", "stages.batching"):
+        importlib.import_module(f"streamwds.{room}")  # (those that lead to another type; nobody may have used them yet)
     ways: list[tuple[str, list[str]]] = [(have, [])]
     seen = {have}
     for kind, way in ways:

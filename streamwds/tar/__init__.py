@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from streamwds.tar.access import ShardFile, ShardFiles
-from streamwds.tar.indexes import Index, count, index
+from typing import TYPE_CHECKING
+
+from streamwds.later import found_later
+
+if TYPE_CHECKING:
+    from streamwds.tar.access import ShardFile, ShardFiles
+    from streamwds.tar.indexes import Index, count, index
+else:
+    __getattr__ = found_later(
+        __name__, {"streamwds.tar.access": "ShardFile ShardFiles", "streamwds.tar.indexes": "Index count index"}
+    )
 
 __all__ = ["Index", "ShardFile", "ShardFiles", "count", "index"]

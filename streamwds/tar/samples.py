@@ -13,7 +13,6 @@ from itertools import chain, groupby, repeat
 from typing import Any, ClassVar
 
 import attrs
-from toolz import peek
 
 from streamwds.errors import StreamwdsError
 from streamwds.handlers import Handler, reraise_exception
@@ -63,9 +62,9 @@ class GroupByKeys(Step[Member, Sample]):
         guard = run.guard(self.handler)
         naming = Naming(skip_meta=False, keys=self.keys, lower=self.lower, suffixes=chosen_suffixes(self.suffixes))
         for _, pairs in groupby(upstream(at), _ShardCount()):
-            first, whole = peek(pairs)
+            first = next(pairs)
             try:
-                samples = grouped(_untorn(whole), first[0].url, naming, guard)
+                samples = grouped(_untorn(chain([first], pairs)), first[0].url, naming, guard)  # noqa: B031  (once each)
                 yield from (pair for pair in samples if pair[0] is not None)
             except Torn:
                 continue
