@@ -143,7 +143,9 @@ def train(folder: Path, epochs: int, steps: int | None = None, every: int = 10, 
     model = network()
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     dataset = to_torch(training(folder)).with_position()
-    progress = Progress(DataLoader(dataset, batch_size=None, num_workers=workers))
+    # (a generator of its own, for a loader draws one number for each iteration, and dropout shall not miss it)
+    loader = DataLoader(dataset, batch_size=None, num_workers=workers, generator=torch.Generator())
+    progress = Progress(loader)
     step = 0
 
     path = folder / "checkpoint.pt"
