@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import pkgutil
 import re
 import subprocess
@@ -10,6 +11,7 @@ from importlib import import_module
 from importlib.metadata import requires
 from importlib.resources import files
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -21,6 +23,22 @@ RUN = "import streamwds.__main__ as door; door.main()"
 
 def python(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *args], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("package", [streamwds, streamwds.tar], ids=lambda package: package.__name__)
+def test_what_type_checkers_are_told_is_what_is_found_later(package: ModuleType) -> None:
+    assert package.__file__ is not None
+    body = ast.parse(Path(package.__file__).read_text(encoding="utf-8")).body
+    (told,) = (node.body for node in body if isinstance(node, ast.If))
+    names = {alias.name: node.module for node in told if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert names.keys() <= set(package.__all__)
+    for name, room in names.items():
+        assert room is not None
+        module = import_module(room)
+        found = getattr(module, name) if hasattr(module, name) else import_module(f"{room}.{name}")
+        assert getattr(package, name) is found
+    with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute 'nothing'"):
+        _ = package.nothing
 
 
 def test_importing_loads_nothing_heavy() -> None:
