@@ -21,6 +21,7 @@ from streamwds.elastic import beginning, goes_on_at, redistribute
 from streamwds.errors import CompositionError
 
 pytestmark = pytest.mark.filterwarnings(
+    "ignore::streamwds.errors.CacheWarning",
     "ignore::streamwds.errors.SkippedWarning",
     "ignore::streamwds.errors.FewShardsWarning",
     "ignore::streamwds.errors.EmptyStreamWarning",

@@ -17,6 +17,7 @@ from streamwds.errors import PositionError
 from streamwds.testing import same_items
 
 pytestmark = pytest.mark.filterwarnings(
+    "ignore::streamwds.errors.CacheWarning",
     "ignore::streamwds.errors.SkippedWarning",
     "ignore::streamwds.errors.FewShardsWarning",
     "ignore::streamwds.errors.EmptyStreamWarning",

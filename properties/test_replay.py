@@ -22,7 +22,9 @@ from properties.strategies import FOLDER, ShardSpec, same, wanted
 from streamwds import Stage
 from streamwds.errors import ReplayError
 
-pytestmark = pytest.mark.filterwarnings("ignore::streamwds.errors.SkippedWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::streamwds.errors.CacheWarning", "ignore::streamwds.errors.SkippedWarning"
+)
 
 sizes = st.integers(1, 5)
 shuffles = st.builds(wds.shuffle, sizes, initial=st.none() | sizes)

@@ -17,7 +17,9 @@ from properties.test_resume import check_every_position
 from streamwds.errors import JoinError
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore::streamwds.errors.SkippedWarning", "ignore::streamwds.errors.FewShardsWarning"
+    "ignore::streamwds.errors.CacheWarning",
+    "ignore::streamwds.errors.SkippedWarning",
+    "ignore::streamwds.errors.FewShardsWarning",
 )
 
 lists = st.lists(st.integers(0, 8), min_size=1, max_size=4).map(
