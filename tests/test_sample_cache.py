@@ -401,6 +401,27 @@ def test_each_rank_and_worker_has_its_own(db: Path) -> None:
 # ---- several at once
 
 
+def _make(db: Path, started: Any, told: Any) -> None:
+    started.wait()
+    try:
+        told.put(len(DBCache(str(db), 10, [])))
+    except Exception as error:
+        told.put(repr(error))
+
+
+def test_processes_that_make_the_same_database_wait_for_each_other(tmp_path: Path) -> None:
+    """(SQLite does not wait for another process that begins a write-ahead log: "database is locked".)"""
+    for n in range(8):
+        started, told = fork.Barrier(4), fork.SimpleQueue()
+        processes = [fork.Process(target=_make, args=(tmp_path / f"{n}.db", started, told)) for _ in range(4)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        assert [told.get() for _ in processes] == [0] * 4
+        told.close()
+
+
 def test_two_dataloader_workers(tmp_path: Path, db: Path) -> None:
     names = [str(tmp_path / f"{n}.tar") for n in range(4)]
     for n, name in enumerate(names):

@@ -13,6 +13,7 @@ import json
 import os
 import sqlite3
 import sys
+import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -85,7 +86,7 @@ def _opened(dbname: str) -> Generator[sqlite3.Connection]:
 def _prepare(db: sqlite3.Connection, dbname: str) -> None:
     if _header(db) == (0, 0) and not db.execute("SELECT 1 FROM sqlite_master").fetchone():
         db.execute("PRAGMA synchronous = OFF")  # (an empty database is no loss)
-        db.execute("PRAGMA journal_mode = WAL")
+        _log_ahead(db)
         with _writing(db):
             if _header(db) == (0, 0):  # (still)
                 for statement in filter(str.strip, SCHEMA.split(";")):
@@ -93,6 +94,19 @@ def _prepare(db: sqlite3.Connection, dbname: str) -> None:
     db.execute("PRAGMA synchronous = NORMAL")  # (with a WAL: at worst the last commits are lost, and none is torn)
     if _header(db) != (APPLICATION, VERSION):
         raise CacheError("this database is no cache of samples that this release reads; remove it", url=dbname)
+
+
+def _log_ahead(db: sqlite3.Connection) -> None:
+    """Switch to a write-ahead log. (SQLite itself does not wait for another process that does the same just then.)"""
+    until = time.monotonic() + BUSY
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
 
 
 def _header(db: sqlite3.Connection) -> tuple[int, int]:
