@@ -70,6 +70,7 @@ from streamwds.errors import (
 )
 from streamwds.tar.indexing import found_in
 from tests.archives import END, archive, header, member, pax
+from tests.descriptors import open_below
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create .* worker processes:UserWarning")
 
@@ -97,24 +98,13 @@ def shards(tmp_path: Path) -> str:
 NUMBERS = [0, 1, 2, 3, 20, 21, 22, 23, 24, 25]
 
 
-def open_here() -> set[str]:
-    """The files that this process has open."""
-    found: set[str] = set()
-    for number in os.listdir("/proc/self/fd"):
-        try:
-            found.add(f"{number} {os.readlink(f'/proc/self/fd/{number}')}")
-        except FileNotFoundError:
-            continue  # (that by which they are listed)
-    return found
-
-
 @pytest.fixture(autouse=True)
 def _all_is_closed(tmp_path: Path) -> Iterator[None]:
     """Whatever a test opens is closed when nobody holds it any more."""
     yield
-    if str(tmp_path) in " ".join(open_here()):
+    if open_below(tmp_path):
         gc.collect()  # (takes long, with torch)
-    assert str(tmp_path) not in " ".join(open_here())
+    assert open_below(tmp_path) == []
 
 
 # ---- what an index says
@@ -376,10 +366,10 @@ def test_a_shard_that_is_not_what_it_was(cats: Path) -> None:
 def test_closing(cats: Path) -> None:
     samples = ShardFile(cats)
     assert samples[0] == samples[-3]
-    assert str(cats) in " ".join(open_here())
+    assert open_below(cats.parent) == [str(cats)]
     samples.close()
     samples.close()
-    assert str(cats) not in " ".join(open_here())
+    assert open_below(cats.parent) == []
     for closed in (samples, pickle.loads(pickle.dumps(samples))):
         with pytest.raises(OpenError, match="it was closed"):
             closed[0]
@@ -462,7 +452,7 @@ def test_closing_while_others_read_gives_no_wrong_sample(numbered: list[Path]) -
 def test_no_more_files_are_open_than_are_allowed(numbered: list[Path]) -> None:
     with ShardFiles(numbered, open_files=2) as samples:
         random_reads(samples, 0)
-        assert len([name for name in open_here() if str(numbered[0].parent) in name]) == 2
+        assert len(open_below(numbered[0].parent)) == 2
     with pytest.raises(ValueError, match="open_files is at least 1, not 0"):
         ShardFiles(numbered, open_files=0)
 

@@ -54,6 +54,7 @@ from streamwds import (
 )
 from streamwds.errors import CacheError, CacheWarning, CompositionError, EncodeError, FunctionError, SourceError
 from streamwds.testing import check_resume, same_items
+from tests.descriptors import open_below
 
 DEEP = settings.default is not None and settings.default.max_examples >= 1000
 fork = multiprocessing.get_context("fork")
@@ -97,10 +98,6 @@ def db(tmp_path: Path) -> Path:
 def rows(db: Path) -> int:
     with contextlib.closing(sqlite3.connect(db)) as connection:
         return int(connection.execute("SELECT COUNT(*) FROM samples").fetchone()[0])
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 # ---- equal items
@@ -447,7 +444,6 @@ def test_threads(db: Path) -> None:
     def read() -> None:
         right.extend(same_items(list(stream), expected) for _ in range(2))
 
-    before = descriptors()
     threads = [threading.Thread(target=read) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -455,7 +451,7 @@ def test_threads(db: Path) -> None:
         thread.join()
     assert right == [True] * 8
     assert rows(db) == 200
-    assert descriptors() == before
+    assert open_below(db.parent) == []
 
 
 def read_passes(db: Path, passes: int) -> None:
@@ -527,12 +523,11 @@ def test_a_forked_process_does_not_write_its_parents_items(db: Path) -> None:
 
 
 def test_abandoned_iterators_leave_nothing(db: Path) -> None:
-    before = descriptors()
     stream = range(100) | map(sample) | cache_samples(db, 1000)
     for n in range(30):
         for _ in zip(range(n), stream):
             pass
-    assert descriptors() == before
+    assert open_below(db.parent) == []
     assert rows(db) == 29
     assert sorted(path.name for path in db.parent.iterdir()) == ["samples.db"]
 

@@ -45,6 +45,7 @@ from streamwds import (
 from streamwds.errors import CacheWarning, FunctionError, OpenError, SkippedWarning, StreamwdsError
 from streamwds.testing import check_resume
 from tests.archives import PACK, Pieces
+from tests.descriptors import open_below
 
 DEEP = settings.default is not None and settings.default.max_examples >= 1000
 fork = multiprocessing.get_context("fork")
@@ -128,10 +129,6 @@ def used(folder: Path) -> int:
             with contextlib.suppress(FileNotFoundError):
                 total += entry.stat().st_size
     return total
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 # ---- what is read
@@ -274,13 +271,12 @@ def test_a_source_that_ends_early_leaves_nothing(names: list[str], folder: Path,
 
 
 def test_a_reader_that_stops_early_leaves_nothing(large: list[str], folder: Path) -> None:
-    before = descriptors()
     server = Server()
     for _ in cached(large[:1], server, ShardCache(folder)):
         break
     assert kept(folder) == []
     assert all(file.closed for file in server.files)
-    assert descriptors() == before
+    assert open_below(folder.parent) == []
 
 
 def test_a_shard_that_fails_leaves_nothing(names: list[str], folder: Path) -> None:
@@ -636,7 +632,6 @@ def test_threads(tmp_path: Path, folder: Path) -> None:
     def read() -> None:
         results.extend(list(stream) == expected for _ in range(4))
 
-    before = descriptors()
     threads = [threading.Thread(target=read) for _ in range(6)]
     for thread in threads:
         thread.start()
@@ -645,7 +640,7 @@ def test_threads(tmp_path: Path, folder: Path) -> None:
     assert results == [True] * 24
     assert used(folder) <= 5 * os.path.getsize(names[0])
     assert not [name for name in kept(folder) if name.endswith(".partial")]
-    assert descriptors() == before
+    assert open_below(folder.parent) == []
 
 
 def test_a_forked_process_leaves_its_parents_files_alone(large: list[str], folder: Path) -> None:
@@ -684,12 +679,11 @@ def test_dataloader_workers_share_a_cache(names: list[str], folder: Path) -> Non
 
 def test_abandoned_iterators_leave_nothing(large: list[str], folder: Path) -> None:
     random_ = random.Random(5)
-    before = descriptors()
     stream = urls(large) | tarsamples(cache=ShardCache(folder, 2 * os.path.getsize(large[0])))
     for _ in range(1000 if DEEP else 40):
         for _ in zip(range(random_.randrange(20)), stream):
             pass
-    assert descriptors() == before
+    assert open_below(folder.parent) == []
     assert not [name for name in kept(folder) if name.endswith(".partial")]
 
 
