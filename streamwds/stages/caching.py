@@ -293,6 +293,7 @@ class CacheSamples(Reopening[Any, Any]):
     """Remembers nothing: its positions are those of its upstream, whether an item comes from there or not."""
 
     name: ClassVar[str] = "cache_samples"
+    keeps: ClassVar[bool] = True
     same: ClassVar[bool] = True
     decides: ClassVar[bool] = False
     dbname: str = option(convert=_path)

@@ -130,6 +130,7 @@ def _nowhere(shape: tuple[int, ...], dtype: DTypeLike) -> None:
 @attrs.frozen(repr=False, slots=False)
 class Decode(Lifted[Sample, Sample]):
     name: ClassVar[str] = "decode"
+    keeps: ClassVar[bool] = True
     takes: ClassVar[str | None] = "Sample"
     yields: ClassVar[str | None] = "Sample"
     decides: ClassVar[bool] = False

@@ -140,6 +140,7 @@ class WithLength(Step[Any, Any]):
     """Passes everything on. Remembers nothing."""
 
     name: ClassVar[str] = "with_length"
+    keeps: ClassVar[bool] = True
     same: ClassVar[bool] = True
     decides: ClassVar[bool] = False
     length: int | None = option(decides=False, check=natural)

@@ -69,6 +69,7 @@ def _missing(choices: tuple[tuple[str, ...], ...], sample: Any) -> MissingFieldE
 @attrs.frozen(repr=False, slots=False)
 class ToTuple(Lifted[Sample, "tuple[Any, ...]"]):
     name: ClassVar[str] = "to_tuple"
+    keeps: ClassVar[bool] = True
     takes: ClassVar[str | None] = "Sample"
     yields: ClassVar[str | None] = "tuple"
     decides: ClassVar[bool] = False

@@ -92,6 +92,7 @@ def select_items(
 @attrs.frozen(repr=False, slots=False)
 class Map(Lifted[Any, Any]):
     name: ClassVar[str] = "map"
+    keeps: ClassVar[bool] = True
     f: Callable[..., Any] = option(check=_callable)
     rng: bool = option(False)
     seed: int = option(0, check=draws.check_seed)

@@ -33,6 +33,7 @@ class Shuffle(Step[Any, Any]):
     """
 
     name: ClassVar[str] = "shuffle"
+    keeps: ClassVar[bool] = True
     varies = True
     same: ClassVar[bool] = True
     memory: ClassVar[Mapping[str, Any]] = {"block": 0, "given": 0, "mark": None}

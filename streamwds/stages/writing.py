@@ -90,6 +90,7 @@ class Tee(Step[Any, Any]):
     """
 
     name: ClassVar[str] = "tee"
+    keeps: ClassVar[bool] = True
     takes: ClassVar[str | None] = "Sample"
     same: ClassVar[bool] = True
     memory: ClassVar[Mapping[str, Any]] = {"shards": 0, "given": 0, "mark": 0}

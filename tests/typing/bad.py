@@ -59,6 +59,7 @@ from streamwds import (
     zip_,
 )
 from streamwds.codecs import jpeg
+from streamwds.fluid import Dataset
 
 
 def size(sample: Sample) -> int:
@@ -296,3 +297,11 @@ def wrong() -> None:
     _ = urls("a") | tarsamples | batched(3) | write_to("a-%06d.tar")
     _ = urls("a") | tarsamples | write_to("a-%06d.tar", compress=3)
     _ = urls("a") | tarsamples | write_to("a-%06d.tar") | take(3)
+    # ---- the fluid interface
+    _ = Dataset(3)
+    _ = Dataset("a.tar").shuffle("x")
+    _ = Dataset("a.tar").map(len).decode("rgb")
+    _ = Dataset("a.tar").to_tuple("cls").to_tuple("cls")
+    _ = Dataset("a.tar").unbatched()
+    _ = Dataset("a.tar").nothing()
+    _ = Dataset("a.tar", splitter=tarsamples)

@@ -88,6 +88,7 @@ from streamwds import (
     zip_,
 )
 from streamwds.codecs import jpeg, png, webp
+from streamwds.fluid import Dataset
 from streamwds.stage import Batching, Into, Ready, Same, Unbatching
 from streamwds.torch import TorchStream
 
@@ -578,3 +579,20 @@ def caches(numbers: Stream[int]) -> None:
     assert_type(DBCache("a.db", 100), DBCache[Any])
     with open("a", "rb") as file, CacheStream("b", file) as stream:
         assert_type(stream, CacheStream)
+
+
+def fluid_interface() -> None:
+    dataset = Dataset("a.tar", splitter=split_by_node | split_by_worker)
+    assert_type(dataset, Dataset[Sample])
+    assert_type(dataset.shuffle(100, initial=10).decode("rgb"), Dataset[Sample])
+    assert_type(dataset.decode("rgb").to_tuple("png;jpg", "cls"), Dataset[tuple[Any, ...]])
+    assert_type(dataset.decode("rgb").to_tuple("png;jpg", "cls").batched(16), Dataset[tuple[Any, ...]])
+    assert_type(dataset.batched(16), Dataset[Batch])
+    assert_type(dataset.batched(16).unbatched(), Dataset[Sample])
+    assert_type(dataset.map(len), Dataset[int])
+    assert_type(dataset.map(len).batched(3), Dataset[list[int]])
+    assert_type(dataset.map(len).batched(3).unbatched(), Dataset[int])
+    assert_type(dataset.map(len).batched(3, collate=sum), Dataset[int])
+    assert_type(dataset.take(3).slice(1, None).select(bool).rsample(0.5), Dataset[Sample])
+    assert_type(Dataset.of(range(4)).repeat().resized(4), Dataset[int])
+    assert_type(next(iter(dataset)), Sample)
