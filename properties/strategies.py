@@ -428,6 +428,7 @@ def _after(kind: str) -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
     yield (kind, st.builds(wds.rsample, st.sampled_from([0.3, 0.8, 1.0]), _seeds))
     yield ("list of " + kind, st.builds(wds.interleave, st.just(wds.batched(2, collate=list)), _sizes))
     yield (kind, st.sampled_from([thinned, thinned(below=30)]))
+    yield (kind, st.builds(wds.progress, st.just("bar"), total=st.sampled_from([None, 3])))
     yield ("list of " + kind, st.just(in_runs))
     yield from _batching(kind)
     if kind == "number":

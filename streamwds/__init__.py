@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from streamwds.stages.joining import join
     from streamwds.stages.mapping import map, select
     from streamwds.stages.mixing import chain, mix, round_robin, zip_
+    from streamwds.stages.progress_bar import progress
     from streamwds.stages.shuffling import shuffle
     from streamwds.stages.writing import Written, tee, write_to
     from streamwds.tar.access import ShardFile, ShardFiles
@@ -97,6 +98,7 @@ else:
             "streamwds.stages.interleave": "interleave",
             "streamwds.stages.joining": "join",
             "streamwds.stages.mixing": "chain mix round_robin zip_",
+            "streamwds.stages.progress_bar": "progress",
             "streamwds.stages.writing": "Written tee write_to",
             "streamwds.tar.access": "ShardFile ShardFiles",
             "streamwds.tar.shard_writer": "ShardWriter",
@@ -153,6 +155,7 @@ __all__ = [
     "numpy_video",
     "open_shards",
     "prefetch_shards",
+    "progress",
     "redistribute",
     "repeat",
     "reraise_exception",

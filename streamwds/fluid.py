@@ -31,6 +31,7 @@ from streamwds.stages import (
     epochs,
     fields,
     joining,
+    progress_bar,
     shuffling,
     writing,
 )
@@ -196,6 +197,7 @@ class Dataset(TorchStream[B]):
     equalize = _Keeping(distribution.equalize)
     cache_samples = _Keeping(caching.cache_samples)
     tee = _Keeping(writing.tee)
+    progress = _Keeping(progress_bar.progress)
     decode = _Making(decoding.decode)
     fraction = _Making(distribution.fraction)
     join = _Making(joining.join)
