@@ -37,6 +37,7 @@ NEEDS: dict[str, Callable[[], bool]] = {
     "zstd": lambda: shutil.which("zstd") is not None,
     "lz4": lambda: shutil.which("lz4") is not None,
     "nginx": lambda: shutil.which("nginx") is not None,
+    "chromium": lambda: shutil.which("chromium") is not None,
     "../shared": SHARED.is_dir,
 }
 

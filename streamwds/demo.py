@@ -27,7 +27,7 @@ from typing import Any, cast
 import attrs
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -35,6 +35,7 @@ from rich.table import Table
 
 from streamwds import Batch, Stream, TarWriter, batched, decode, split_by_worker, tarsamples, urls
 from streamwds.errors import SourceError
+from streamwds.show.sheet import Tile, sheet_of
 
 __all__ = [
     "PHOTOGRAPHS",
@@ -226,13 +227,6 @@ def throughput(batches: Iterable[Batch]) -> float:
 
 # ---- the contact sheet
 
-TILE_WIDTH, TILE_HEIGHT = 240, 180
-CAPTION = 44
-GAP = 16
-HEADER = 104
-COLUMNS = 8
-PAPER, INK, FAINT = "#fbfaf7", "#1d2129", "#737985"
-
 
 def contact_sheet(batch: Mapping[str, Any], title: str = "") -> Image.Image:
     """Draw a batch: each picture of `jpg`, float (n, height, width, 3) in 0…1, with its key and label below.
@@ -242,32 +236,17 @@ def contact_sheet(batch: Mapping[str, Any], title: str = "") -> Image.Image:
     >>> contact_sheet(batch).size
     (272, 344)
     """
-    keys = batch["__key__"]
-    columns = min(COLUMNS, len(keys))
-    rows = -(-len(keys) // columns)
-    size = (GAP + columns * (TILE_WIDTH + GAP), HEADER + rows * (TILE_HEIGHT + CAPTION + GAP))
-    sheet = Image.new("RGB", size, PAPER)
-    draw = ImageDraw.Draw(sheet)
-    large, small = ImageFont.load_default(34), ImageFont.load_default(16)
-    draw.text((GAP, 18), "streamwds", INK, large)
-    draw.text((GAP, 64), title, FAINT, small)
-    samples = zip(keys, batch["jpg"], batch["cls"], batch["json"], strict=True)
-    for place, (key, picture, label, meta) in enumerate(samples):
-        left = GAP + place % columns * (TILE_WIDTH + GAP)
-        right = left + TILE_WIDTH
-        top = HEADER + place // columns * (TILE_HEIGHT + CAPTION + GAP)
-        bottom = top + TILE_HEIGHT
-        tile = Image.fromarray(np.rint(picture * np.float32(255)).astype(np.uint8))
-        sheet.paste(tile.resize((TILE_WIDTH, TILE_HEIGHT), Image.Resampling.LANCZOS), (left, top))
-        colour = f"hsl({int(label) * 137.5 % 360:.1f}, 50%, 42%)"  # the golden angle: neighbours differ most
-        draw.rectangle((left, bottom, right - 1, bottom + 3), colour)
-        draw.text((left, bottom + 8), key, INK, small)
-        draw.text((right, bottom + 8), meta["label"].replace("_", " "), colour, small, anchor="ra")
-        draw.text(
-            (left, bottom + 26), f"turned {round(meta['angle']):+d}°{', flipped' * meta['flipped']}", FAINT, small
-        )
-        draw.text((right, bottom + 26), f"cls {label}", FAINT, small, anchor="ra")
-    return sheet
+    samples = zip(batch["__key__"], batch["jpg"], batch["cls"], batch["json"], strict=True)
+    return sheet_of([_tile(*sample) for sample in samples], title)
+
+
+def _tile(key: str, picture: NDArray[np.float32], label: int, meta: Mapping[str, Any]) -> Tile:
+    return Tile(
+        Image.fromarray(np.rint(picture * np.float32(255)).astype(np.uint8)),
+        above=(key, meta["label"].replace("_", " ")),
+        below=(f"turned {round(meta['angle']):+d}°{', flipped' * meta['flipped']}", f"cls {label}"),
+        colour=f"hsl({int(label) * 137.5 % 360:.1f}, 50%, 42%)",  # the golden angle: neighbours differ most
+    )
 
 
 # ---- the whole

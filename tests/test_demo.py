@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from streamwds import demo, tarsamples, urls
 from streamwds.cli import app
 from streamwds.errors import SourceError
+from streamwds.show.sheet import CAPTION, GAP, HEADER, TILE_HEIGHT, TILE_WIDTH
 
 COUNT = 42
 
@@ -148,10 +149,10 @@ def test_workers_share_the_samples(pattern: str) -> None:
 def test_the_contact_sheet_shows_every_sample(pattern: str) -> None:
     batch = next(iter(demo.pipeline(pattern)))
     sheet = demo.contact_sheet(batch, "title")
-    tile = np.asarray(sheet, float)[demo.HEADER :, demo.GAP :][: demo.TILE_HEIGHT, : demo.TILE_WIDTH]
-    shrunk = Image.fromarray((batch["jpg"][0] * 255).astype(np.uint8)).resize((demo.TILE_WIDTH, demo.TILE_HEIGHT))
+    tile = np.asarray(sheet, float)[HEADER:, GAP:][:TILE_HEIGHT, :TILE_WIDTH]
+    shrunk = Image.fromarray((batch["jpg"][0] * 255).astype(np.uint8)).resize((TILE_WIDTH, TILE_HEIGHT))
     assert np.abs(tile - np.asarray(shrunk, float)).mean() < 4
-    assert sheet.size == (8 * 256 + 16, demo.HEADER + 4 * (demo.TILE_HEIGHT + demo.CAPTION + demo.GAP))
+    assert sheet.size == (8 * 256 + 16, HEADER + 4 * (TILE_HEIGHT + CAPTION + GAP))
 
 
 @beside_webdataset
