@@ -56,8 +56,17 @@ def store(hold: Callable[[str], object] = lambda url: None) -> Store:
     return Store(dict(zip(NAMES, CATS)), hold)
 
 
+OLDER: set[threading.Thread] = set()  # (an earlier test's may end at any time, when its garbage is collected)
+
+
+@pytest.fixture(autouse=True)
+def _threads_of_this_test() -> None:
+    OLDER.clear()
+    OLDER.update(threading.enumerate())
+
+
 def threads() -> int:
-    return sum(thread.name == "streamwds-prefetch" for thread in threading.enumerate())
+    return sum(thread.name == "streamwds-prefetch" for thread in set(threading.enumerate()) - OLDER)
 
 
 def until(true: Callable[[], bool]) -> None:
