@@ -4,7 +4,8 @@
 
 The table is `gopen_schemes`: plain paths (""), standard input and output ("-"), `file`, `pipe`, `http`, `https`, and
 for all others ("*") fsspec. It can't be changed; an opener takes another one: `Gopen(schemes={**gopen_schemes, "ais":
-open_ais})`, where `open_ais(url, offset, options)` gives an unbuffered binary file.
+open_ais})`, where `open_ais(url, offset, options)` gives an unbuffered binary file. A `Scheme` says more of it, such as
+how its URLs are written.
 
 Nothing in the environment sends a URL elsewhere or allows what code did not. GOPEN_VERBOSE=1 tells of each opening and
 each failure on standard error (the logger "streamwds.gopen" always does, at level DEBUG), and GOPEN_BUFFER is the
@@ -23,12 +24,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, overload
 import attrs
 
 from streamwds.errors import OpenError, WriteError
-from streamwds.shards.local import create_local, create_standard, open_local, open_standard, scheme_of
+from streamwds.shards.local import LocalPlace, create_local, create_standard, open_local, open_standard, scheme_of
 from streamwds.shards.telling import note
+from streamwds.shards.writing import writing
 from streamwds.values import FrozenMapping, code
 
 if TYPE_CHECKING:
-    from streamwds.shards.writing import Target
+    from streamwds.shards.writing import Place, Target
 
 __all__ = ["Gopen", "Scheme", "gopen", "gopen_schemes", "open_for_writing"]
 
@@ -37,6 +39,7 @@ BUFFER = 1 << 18
 Open: TypeAlias = "Callable[[str, int, Gopen], BinaryIO]"
 Name: TypeAlias = "str | os.PathLike[str]"
 Create: TypeAlias = "Callable[[str, Gopen], Target]"
+PlaceOf: TypeAlias = "Callable[[str, Gopen], Place]"
 
 
 @attrs.frozen
@@ -47,11 +50,14 @@ class Scheme:
     create: from URL and options to something to be written, which is published when it is complete; None: there is no
         writing.
     jumps: whether opening at an offset costs no more than opening at the start.
+    place: from URL and options to what tells whether something lies there, and removes it; None: that can't be known,
+        so writing can't be resumed.
     """
 
     open: Open = attrs.field(repr=code)
     create: Create | None = attrs.field(default=None, repr=code)
     jumps: bool = False
+    place: PlaceOf | None = attrs.field(default=None, repr=code)
 
 
 def _schemes(given: Mapping[str, Scheme | Open]) -> FrozenMapping:
@@ -69,19 +75,20 @@ class _Later:
         return getattr(import_module(f"streamwds.shards.{self.module}"), self.name)(*args)
 
 
-def _later(module: str, *, jumps: bool = False) -> Scheme:
-    return Scheme(_Later(module, f"open_{module}"), _Later(module, f"create_{module}"), jumps)
+def _later(module: str, *, jumps: bool = False, places: bool = False) -> Scheme:
+    opens, creates, place = (_Later(module, f"{name}_{module}") for name in ("open", "create", "place"))
+    return Scheme(opens, creates, jumps, place if places else None)
 
 
 gopen_schemes: Mapping[str, Scheme] = _schemes(
     {
-        "": Scheme(open_local, create_local),
+        "": Scheme(open_local, create_local, place=LocalPlace),
         "-": Scheme(open_standard, create_standard),
-        "file": Scheme(open_local, create_local),
+        "file": Scheme(open_local, create_local, place=LocalPlace),
         "pipe": _later("pipes"),
         "http": _later("web", jumps=True),
         "https": _later("web", jumps=True),
-        "*": _later("remote", jumps=True),
+        "*": _later("remote", jumps=True, places=True),
     }
 )
 """How URLs are opened, by scheme: "" is a plain path, "-" standard input and output, "*" any other, by fsspec."""
@@ -99,7 +106,8 @@ def _tries(instance: object, attribute: attrs.Attribute[Any], value: Any) -> Non
 
 @attrs.frozen(repr=False)
 class Gopen:
-    """Opens shards: an opener, to be given to `tarsamples(opener=…)`, `open_shards(opener=…)` or `Shard`.
+    """Opens shards: an opener, to be given to `tarsamples(opener=…)`, `open_shards(opener=…)` or `Shard`, and to what
+    writes: `TarWriter(opener=…)`, `ShardWriter`, `tee` and `write_to`.
 
     Parameters
     ----------
@@ -143,13 +151,24 @@ class Gopen:
 
     def create(self, url: str) -> Target:
         """Something to be written, which appears at the URL when it is published; a `WriteError` if that can't be."""
-        create = self._scheme(url).create
-        if create is None:
-            raise WriteError(f"{scheme_of(url)}: URLs can't be written", url=url)
-        try:
+        note("%s: write", url)
+        with writing(url):
+            create = self._scheme(url).create
+            if create is None:
+                raise WriteError(f"{scheme_of(url)}: URLs can't be written", url=url)
             return create(url, self)
-        except OpenError as error:
-            raise WriteError(error.message, url=url) from error
+
+    def place(self, url: str) -> Place:
+        """What tells whether something lies at the URL; a `WriteError` where that can't be told for certain."""
+        with writing(url):
+            place = self._scheme(url).place
+            if place is None:
+                raise WriteError(
+                    f"{scheme_of(url)}: URLs don't tell what was written there, so nobody could go on with it: write "
+                    "without resume, or to a local folder, with a post= that moves each shard",
+                    url=url,
+                )
+            return place(url, self)
 
     def jumps(self, url: str) -> bool:
         """Whether opening this URL at an offset costs no more than at its start."""

@@ -1,4 +1,4 @@
-"""What is at hand: files by path or `file:` URL, and standard input and output."""
+"""What is at hand: files by path or `file:` URL, which are never there by half, and standard input and output."""
 
 from __future__ import annotations
 
@@ -14,7 +14,17 @@ from streamwds.errors import OpenError, WriteError
 if TYPE_CHECKING:
     from streamwds.shards.gopen import Gopen
 
-__all__ = ["Partial", "create_local", "create_standard", "local_path", "open_local", "open_standard", "scheme_of"]
+__all__ = [
+    "LocalPlace",
+    "Partial",
+    "create_local",
+    "create_standard",
+    "local_path",
+    "open_local",
+    "open_standard",
+    "scheme_of",
+    "write_all",
+]
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9]+:|[A-Za-z][A-Za-z0-9+.-]+://")  # (one letter is a drive)
 
@@ -85,24 +95,45 @@ def open_standard(url: str, offset: int, options: Gopen) -> BinaryIO:
 # ---- writing
 
 
+def write_all(file: Any, data: Any) -> int:
+    """Write all of the bytes, also to a raw file, which may take fewer at a time; how many they are."""
+    left = memoryview(data)
+    while left:
+        written = file.write(left)
+        left = left[len(left) if written is None else written :]  # (None: from files that don't count)
+    return len(data)
+
+
 class Partial:
-    """A file that appears under its name when it is published; until then it is a hidden `.partial` file."""
+    """A file to be written under a temporary name, `.NAME.….partial` in the same folder; `publish` renames it.
+
+    A process that is killed leaves its partial file behind.
+    """
 
     def __init__(self, url: str) -> None:
         self.path = local_path(url)
-        folder, name = os.path.split(self.path)
-        self.temporary = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.partial")
+        self.folder, name = os.path.split(self.path)
+        self.temporary = os.path.join(self.folder, f".{name}.{os.urandom(4).hex()}.partial")
         try:
-            self._file = open(self.temporary, "xb")  # noqa: SIM115
-        except (OSError, ValueError) as error:
+            self._file = open(self.temporary, "xb", buffering=0)  # noqa: SIM115
+        except (OSError, ValueError) as error:  # (ValueError: a path with a NUL)
             raise WriteError(f"it can't be written: {getattr(error, 'strerror', None) or error}", url=url) from error
 
     def write(self, data: Any, /) -> int:
-        return self._file.write(data)
+        return write_all(self._file, data)
 
-    def publish(self) -> None:
+    def publish(self, *, fsync: bool = False) -> None:
+        """The file appears under its name now, in the place of an older one; with `fsync`, once the disk has it."""
+        if fsync:
+            os.fsync(self._file.fileno())
         self._file.close()
         os.replace(self.temporary, self.path)
+        if fsync and os.name == "posix":
+            folder = os.open(self.folder or ".", os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
 
     def discard(self) -> None:
         with contextlib.suppress(OSError):
@@ -111,16 +142,45 @@ class Partial:
             os.unlink(self.temporary)
 
 
+class LocalPlace:
+    """Where a file lies, or may lie."""
+
+    def __init__(self, url: str, options: Gopen) -> None:
+        self._path = local_path(url)
+
+    def size(self) -> int | None:
+        """How many bytes it has; None if there is none."""
+        try:
+            return os.path.getsize(self._path)
+        except (OSError, ValueError):
+            return None
+
+    def remove(self) -> None:
+        """Remove it, if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path)
+
+    def tidy(self) -> None:
+        """Remove what killed writers of this file left beside it."""
+        folder, name = os.path.split(self._path)
+        partial = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{8}}\.partial")
+        with contextlib.suppress(FileNotFoundError):
+            for entry in os.listdir(folder or "."):
+                if partial.fullmatch(entry):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(os.path.join(folder, entry))
+
+
 class _Output:
     """Standard output, where nothing can be taken back."""
 
     def __init__(self) -> None:
-        self._file = open(os.dup(1), "wb")  # noqa: SIM115
+        self._file = open(os.dup(1), "wb", buffering=0)  # noqa: SIM115
 
     def write(self, data: Any, /) -> int:
-        return self._file.write(data)
+        return write_all(self._file, data)
 
-    def publish(self) -> None:
+    def publish(self, *, fsync: bool = False) -> None:
         self._file.close()
 
     discard = publish

@@ -10,6 +10,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from streamwds.errors import OpenError, WriteError
+from streamwds.shards.local import write_all
 
 if TYPE_CHECKING:
     from streamwds.shards.gopen import Gopen
@@ -109,12 +110,12 @@ class _Writing:
         self._input = cast("io.FileIO", self._process.stdin)
 
     def write(self, data: Any, /) -> int:
-        left = memoryview(data)
-        while left:
-            left = left[self._input.write(left) :]
-        return len(data)
+        try:
+            return write_all(self._input, data)
+        except BrokenPipeError as error:
+            raise WriteError("its command ended, or reads no more, before all was written", url=self._url) from error
 
-    def publish(self) -> None:
+    def publish(self, *, fsync: bool = False) -> None:
         self._input.close()
         if status := self._process.wait():
             raise WriteError(f"its command ended {_said(status)}", url=self._url)

@@ -10,34 +10,27 @@ import contextlib
 import os
 import posixpath
 import secrets
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 from streamwds.errors import ChangedError, OpenError, WriteError
 from streamwds.redacted import redacted
 from streamwds.shards.resuming import Passing, Resuming, Tries
-from streamwds.shards.writing import Spooled
+from streamwds.shards.writing import Spooled, writing
 
 if TYPE_CHECKING:
     from streamwds.shards.gopen import Gopen
 
-__all__ = ["create_remote", "matching", "open_remote"]
+__all__ = ["create_remote", "matching", "open_remote", "place_remote"]
+
+T = TypeVar("T")
 
 BLOCK = 8 << 20  # what a store is asked for at a time
 MARKS = ("size", "etag", "generation", "version", "versionid", "md5", "md5hash", "mtime", "lastmodified", "updated")
 FINAL = (PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError, TypeError, ValueError)
-IN_PLACE = {
-    "file",
-    "local",
-    "ftp",
-    "sftp",
-    "ssh",
-    "smb",
-    "hdfs",
-    "webhdfs",
-    "arrow_hdfs",
-}  # (files, which grow)
+IN_PLACE = {"file", "local", "ftp", "sftp", "ssh", "smb", "hdfs", "webhdfs", "arrow_hdfs"}  # (files, which grow)
+AT_ONCE = {"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss"}  # (objects: replaced whole, seen by all)
 
 
 def open_remote(url: str, offset: int, options: Gopen) -> BinaryIO:
@@ -49,17 +42,27 @@ def create_remote(url: str, options: Gopen) -> Spooled:
     """Something to be put where fsspec finds it."""
     filesystem, path = Tries(url, options).until(lambda: _filesystem(url, options))
 
-    def put(file: Any) -> None:
+    def put(kept: str) -> None:
         with _failures(url):
-            _put(filesystem, path, file)
+            _put(filesystem, path, kept)
 
-    def upload(file: BinaryIO) -> None:
-        try:
-            Tries(url, options).until(lambda: put(file))
-        except OpenError as error:
-            raise WriteError(error.message, url=url) from error
+    def upload(kept: str) -> None:
+        with writing(url):
+            Tries(url, options).until(lambda: put(kept))
 
-    return Spooled(upload)
+    return Spooled(url, upload)
+
+
+def place_remote(url: str, options: Gopen) -> _Place:
+    """A place in a store of objects; a `WriteError` for other stores, where a killed job could leave half a file."""
+    filesystem, path = Tries(url, options).until(lambda: _filesystem(url, options))
+    if not _protocols(filesystem) & AT_ONCE:
+        raise WriteError(
+            "of this store it isn't known that it replaces a file at once, so nobody could go on safely with what is "
+            "written there: write without resume, or to a local folder, with a post= that moves each shard",
+            url=url,
+        )
+    return _Place(url, filesystem, path, options)
 
 
 def matching(url: str, options: Gopen) -> list[str]:
@@ -132,15 +135,52 @@ class _Reading:
             self._file.close()
 
 
-def _put(filesystem: Any, path: str, file: Any) -> None:
+class _Place:
+    """Where an object lies, or may lie."""
+
+    def __init__(self, url: str, filesystem: Any, path: str, options: Gopen) -> None:
+        self._url = url
+        self._filesystem = filesystem
+        self._path = path
+        self._options = options
+
+    def size(self) -> int | None:
+        return self._asked(lambda: cast("int", self._filesystem.info(self._path)["size"]))
+
+    def remove(self) -> None:
+        self._asked(lambda: self._filesystem.rm_file(self._path))
+
+    def tidy(self) -> None:
+        """(An object that was not complete was never there.)"""
+
+    def _asked(self, question: Callable[[], T]) -> T | None:
+        """The answer to a question about the object; None if there is no such object."""
+
+        def answer() -> T | None:
+            with _failures(self._url):
+                self._filesystem.invalidate_cache(self._path)
+                try:
+                    return question()
+                except FileNotFoundError:
+                    return None
+
+        with writing(self._url):
+            return Tries(self._url, self._options).until(answer)
+
+
+def _protocols(filesystem: Any) -> set[str]:
+    return {filesystem.protocol} if isinstance(filesystem.protocol, str) else set(filesystem.protocol)
+
+
+def _put(filesystem: Any, path: str, kept: str) -> None:
     """Copy a file to its place; where it would grow there before all eyes, under another name first."""
-    protocols = {filesystem.protocol} if isinstance(filesystem.protocol, str) else set(filesystem.protocol)
     folder, name = posixpath.split(path)
-    place = posixpath.join(folder, f".{name}.{secrets.token_hex(4)}.partial") if protocols & IN_PLACE else path
+    hidden = posixpath.join(folder, f".{name}.{secrets.token_hex(4)}.partial")
+    place = hidden if _protocols(filesystem) & IN_PLACE else path
     try:
-        filesystem.put_file(file.name, place)
+        filesystem.put_file(kept, place)
         filesystem.invalidate_cache(place)
-        size, there = os.path.getsize(file.name), filesystem.info(place)["size"]
+        size, there = os.path.getsize(kept), filesystem.info(place)["size"]
         if there != size:
             raise Passing(f"{there} of {size} bytes arrived")
         if place != path:

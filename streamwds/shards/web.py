@@ -24,7 +24,7 @@ from urllib.request import getproxies, proxy_bypass
 from streamwds.errors import ChangedError, OpenError, WriteError
 from streamwds.redacted import redacted
 from streamwds.shards.resuming import Passing, Resuming, Tries
-from streamwds.shards.writing import Spooled
+from streamwds.shards.writing import Spooled, writing
 
 if TYPE_CHECKING:
     from streamwds.shards.gopen import Gopen
@@ -46,22 +46,18 @@ def open_web(url: str, offset: int, options: Gopen) -> BinaryIO:
 def create_web(url: str, options: Gopen) -> Spooled:
     """Something to be PUT to a URL."""
 
-    def upload(file: BinaryIO) -> None:
-        size = file.seek(0, os.SEEK_END)
-
+    def upload(kept: str) -> None:
         def put() -> None:
-            file.seek(0)
-            response = _request("PUT", url, options, {"Content-Length": str(size)}, file)
+            with open(kept, "rb") as file:
+                response = _request("PUT", url, options, {"Content-Length": str(os.path.getsize(kept))}, file)
             _finish(response)
             if response.status not in (200, 201, 202, 204):
                 raise WriteError(_refusal(response), url=url)
 
-        try:
+        with writing(url):
             Tries(url, options).until(put)
-        except OpenError as error:
-            raise WriteError(error.message, url=url) from error
 
-    return Spooled(upload)
+    return Spooled(url, upload)
 
 
 # ---- one object

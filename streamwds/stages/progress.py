@@ -1,12 +1,13 @@
 """How far a stream was written: a record beside the shards, from which `write_to(resume=True)` goes on.
 
-A shard is published first, then recorded, each by one rename, and the record is there before the first shard. So
-whenever the writer is killed, all shards that the record tells of are complete, and at most one more is there: the
-next, which is removed and written again when the stream goes on.
+A shard is published first, then recorded, each at once (by a rename, or as an object of a store), and the record is
+there before the first shard. So whenever the writer is killed, all shards that the record tells of are complete, and at
+most one more is there: the next, which is removed and written again when the stream goes on.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -14,14 +15,17 @@ from typing import Any
 
 import attrs
 
-from streamwds.errors import WriteError
+from streamwds.errors import OpenError, WriteError
 from streamwds.position import Position
-from streamwds.shards.local import local_path
-from streamwds.tar.partial import Partial, remove_partials
+from streamwds.redacted import redacted
+from streamwds.shards.gopen import Gopen
+from streamwds.shards.local import local_path, scheme_of
+from streamwds.threads import in_order
 
-__all__ = ["Progress", "forget", "record_path", "restore", "save", "tidy"]
+__all__ = ["Progress", "Record"]
 
 FORMAT = 1
+ASKING = 16  # shards that a store is asked about at a time
 
 
 @attrs.frozen
@@ -38,84 +42,104 @@ class Progress:
     position: Position | None = None
 
 
-def record_path(name: Callable[[int], str], start: int) -> str:
-    """Where the record lies: hidden beside the first shard, and named after it."""
-    folder, first = os.path.split(local_path(name(start)))
-    return os.path.join(folder, f".{first}.progress.json")
+@attrs.frozen
+class Record:
+    """The record of shards.
 
-
-def save(path: str, progress: Progress, *, fsync: bool) -> None:
-    """Replace the record, all at once."""
-    partial = Partial(path, fsync=fsync)
-    try:
-        partial.write(json.dumps({"streamwds": FORMAT, **attrs.asdict(progress)}).encode())
-        partial.publish()
-    except BaseException as error:
-        partial.discard()
-        if isinstance(error, OSError):
-            raise WriteError(f"the record of progress can't be written: {error.strerror}", url=path) from error
-        raise
-
-
-def forget(path: str) -> None:
-    """Remove the record, if there is one."""
-    if os.path.exists(path):
-        os.unlink(path)
-
-
-def restore(path: str, name: Callable[[int], str], start: int, *, moved: bool) -> Progress:
-    """The progress that the record tells of, if what lies there agrees with it; the first time, none. Changes nothing.
-
-    Shards that no record tells of, or recorded ones that are gone or changed, are a `WriteError`. moved: shards may be
-    gone because `post` moved them away.
+    name: from a shard's number to its path or URL; start: the number of the first.
+    moved: shards may be gone because `post` moved them away.
     """
-    found = _read(path)
-    if found is None:
-        _check_free(name(start), "is there, and no record tells from which stream, and how far that was written")
-        return Progress(start)
-    if not moved:
-        _check_written(found, name, start)
-    _check_free(name(found.shard + 1), f"is there, and {path} tells of none behind number {found.shard}")
-    return found
 
+    name: Callable[[int], str]
+    start: int
+    opener: Gopen
+    moved: bool
+    fsync: bool
 
-def tidy(path: str, name: Callable[[int], str], found: Progress) -> None:
-    """Remove what a killed writer left: partial files, and a shard that was published and not yet recorded."""
-    following = local_path(name(found.shard))
-    remove_partials(path)
-    remove_partials(following)
-    if os.path.exists(following):
-        os.unlink(following)
+    @property
+    def url(self) -> str:
+        """Where it lies: hidden beside the first shard, and named after it."""
+        first = self.name(self.start)
+        if scheme_of(first) in ("", "file"):
+            folder, first = os.path.split(local_path(first))
+            return os.path.join(folder, f".{first}.progress.json")
+        folder, slash, first = first.rpartition("/")
+        return f"{folder}{slash}.{first}.progress.json"
 
+    def save(self, progress: Progress) -> None:
+        """Replace the record, all at once."""
+        there = progress.shards and not self.moved
+        progress = attrs.evolve(progress, length=(there and self._size(progress.shard - 1)) or 0)
+        target = self.opener.create(self.url)
+        try:
+            target.write(json.dumps({"streamwds": FORMAT, **attrs.asdict(progress)}).encode())
+            target.publish(fsync=self.fsync)
+        except BaseException as error:
+            target.discard()
+            if isinstance(error, OSError):
+                raise WriteError(f"the record of progress can't be written: {error.strerror}", url=self.url) from error
+            raise
 
-def _read(path: str) -> Progress | None:
-    try:
-        with open(path, encoding="utf-8") as file:
-            values: dict[str, Any] = json.load(file)
-        if values.pop("streamwds") != FORMAT:
-            raise ValueError("another format")
-        return Progress(**values)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise WriteError(
-            f"the record of progress can't be read ({error}): remove it, and the shards, to begin anew", url=path
-        ) from error
+    def forget(self) -> None:
+        """Remove the record, if there is one. (Where one can't be written, or not be looked for, there is none.)"""
+        with contextlib.suppress(WriteError):
+            self.opener.place(self.url).remove()
 
+    def restore(self) -> Progress:
+        """The progress that the record tells of, if what lies there agrees with it; the first time, none.
 
-def _check_free(name: str, why: str) -> None:
-    if os.path.exists(local_path(name)):
-        raise WriteError(f"it {why}: remove it, or give another pattern, or write without resume", url=name)
+        Changes nothing. Shards that no record tells of, or recorded ones that are gone or changed, are a `WriteError`.
+        """
+        found = self._read()
+        if found is None:
+            why = "is there, and no record tells from which stream, and how far that was written"
+            self._check_free(self.start, why)
+            return Progress(self.start)
+        if not self.moved:
+            self._check_written(found)
+        why = f"is there, and {redacted(self.url)} tells of none behind number {found.shard}"
+        self._check_free(found.shard + 1, why)
+        return found
 
+    def tidy(self, found: Progress) -> None:
+        """Remove what a killed writer left: partial files, and a shard that was published and not yet recorded."""
+        following = self.opener.place(self.name(found.shard))
+        self.opener.place(self.url).tidy()
+        following.tidy()
+        following.remove()
 
-def _check_written(found: Progress, name: Callable[[int], str], start: int) -> None:
-    gone = next((n for n in range(start, found.shard) if not os.path.exists(local_path(name(n)))), None)
-    last = name(found.shard - 1)
-    if gone is not None:
-        raise WriteError("it was written, and is gone; write without resume to begin anew", url=name(gone))
-    if found.shards and os.path.getsize(local_path(last)) != found.length:
-        raise WriteError(
-            f"it was written with {found.length} bytes, and has {os.path.getsize(local_path(last))} now; write without "
-            "resume to begin anew",
-            url=last,
-        )
+    def _read(self) -> Progress | None:
+        if self.opener.place(self.url).size() is None:
+            return None
+        try:
+            with self.opener(self.url) as file:
+                values: dict[str, Any] = json.loads(file.read())
+            if values.pop("streamwds") != FORMAT:
+                raise ValueError("another format")
+            return Progress(**values)
+        except (OpenError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            reason = error.message if isinstance(error, OpenError) else error
+            raise WriteError(
+                f"the record of progress can't be read ({reason}): remove it, and the shards, to begin anew",
+                url=self.url,
+            ) from error
+
+    def _size(self, number: int) -> int | None:
+        return self.opener.place(self.name(number)).size()
+
+    def _check_free(self, number: int, why: str) -> None:
+        if self._size(number) is not None:
+            raise WriteError(
+                f"it {why}: remove it, or give another pattern, or write without resume", url=self.name(number)
+            )
+
+    def _check_written(self, found: Progress) -> None:
+        asked = in_order(self._size, range(self.start, found.shard), ASKING)
+        gone = [number for number, size in asked if size.result() is None]
+        if gone:
+            raise WriteError("it was written, and is gone; write without resume to begin anew", url=self.name(gone[0]))
+        if found.shards and (length := self._size(found.shard - 1)) != found.length:
+            raise WriteError(
+                f"it was written with {found.length} bytes, and has {length} now; write without resume to begin anew",
+                url=self.name(found.shard - 1),
+            )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,10 +12,10 @@ import attrs
 from streamwds.context import Context
 from streamwds.errors import CompositionError, DistributionError, EncodeError, WriteError
 from streamwds.handlers import Guard, Handler, reraise_exception
-from streamwds.shards.local import local_path
+from streamwds.shards.gopen import Gopen
 from streamwds.stage import Same, Sample, Stream, identity, maker
-from streamwds.stages import progress, replay
-from streamwds.stages.progress import Progress
+from streamwds.stages import replay
+from streamwds.stages.progress import Progress, Record
 from streamwds.steps import At, Pair, Run, Step, Upstream, option
 from streamwds.tar.shard_names import PLACES, Pattern, filled, places, shard_namer
 from streamwds.tar.shard_writer import ShardOptions, ShardWriter, check_shard_options
@@ -205,20 +204,28 @@ class WriteTo:
     def __call__(self, xs: Iterable[Sample], /) -> Written:
         stream: Stream[Any] = xs if isinstance(xs, Stream) else identity(xs)
         pattern = _readers_pattern(self.pattern, Context.current(**stream.fixed), "write_to")
-        name = shard_namer(pattern)
-        start: int = self.settings.get("start_shard", 0)
-        record = progress.record_path(name, start)
+        record = self._record(pattern)
         if not self.resume:
-            progress.forget(record)  # (it would tell of other shards than those that are there from now on)
-            return self._write(stream, ((item, None) for item in stream), pattern, Progress(start), lambda now: None)
-        before = progress.restore(record, name, start, moved=self.settings.get("post") is not None)
+            record.forget()  # (it would tell of other shards than those that are there from now on)
+            pairs: Iterator[Pair] = ((item, None) for item in stream)
+            return self._write(stream, pairs, pattern, Progress(record.start), lambda now: None)
+        before = record.restore()
         if before.position is not None:
             stream = stream.at(before.position)
         pairs = stream.tracked()  # (only what can be read again: to here, nothing was touched)
-        progress.tidy(record, name, before)
-        save = functools.partial(self._save, record, name)
-        save(before)
-        return self._write(stream, pairs, pattern, before, save)
+        record.tidy(before)
+        record.save(before)
+        return self._write(stream, pairs, pattern, before, record.save)
+
+    def _record(self, pattern: Any) -> Record:
+        settings = self.settings
+        return Record(
+            shard_namer(pattern),
+            start=settings.get("start_shard", 0),
+            opener=settings.get("opener") or Gopen(),
+            moved=settings.get("post") is not None,
+            fsync=settings.get("fsync", False),
+        )
 
     def _write(
         self,
@@ -255,11 +262,6 @@ class WriteTo:
         done = now()
         return Written(done.shards, done.samples, done.bytes, done.skipped)
 
-    def _save(self, record: str, name: Callable[[int], str], now: Progress) -> None:
-        there = now.shards and self.settings.get("post") is None  # (else it may be elsewhere by now)
-        length = os.path.getsize(local_path(name(now.shard - 1))) if there else 0
-        progress.save(record, attrs.evolve(now, length=length), fsync=self.settings.get("fsync", False))
-
 
 def write_to(
     pattern: Pattern,
@@ -275,7 +277,8 @@ def write_to(
     pattern: the shards' names, as for `tee`.
     resume: go on where an earlier call with this pattern was stopped or killed, and write each sample once. A record of
         the stream's position, hidden beside the first shard, tells with every shard how far it is. The stream must be
-        the same (else it is a `PositionError`) and its source one that can be read again.
+        the same (else it is a `PositionError`) and its source one that can be read again. The shards lie in a local
+        folder or in a store that replaces objects at once, such as s3 or gs; elsewhere it is a `WriteError`.
     handler: gets the error of a sample that can't be written. True: it is skipped. False: the stream ends before it.
     options: those of `ShardWriter` and `TarWriter`. With resume, `post` may be called twice for a shard, if the writer
         was killed right behind it. What holds when a process is killed holds when a machine is, with `fsync=True`.

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from streamwds.errors import WriteError
-from streamwds.shards.local import local_path
-from streamwds.tar.partial import remove_partials
+from streamwds.shards.gopen import Gopen
 from streamwds.tar.shard_names import Pattern, shard_namer
 from streamwds.tar.writer import TarWriter, WriterOptions, check_options
 
@@ -50,7 +48,7 @@ def check_shard_options(
 
 
 class ShardWriter:
-    """Writes samples to shards, and begins a new one whenever one is full.
+    """Writes samples to shards at paths or URLs, and begins a new one whenever one is full.
 
     Parameters
     ----------
@@ -62,7 +60,8 @@ class ShardWriter:
     start_shard: the number of the first.
     resume: go on behind the shards that are there already: numbers of which there is a shard are passed over, and the
         partial file that a killed writer left is removed. (Which samples those shards hold is for the caller to know;
-        `write_to(resume=True)` knows it by itself.)
+        `write_to(resume=True)` knows it by itself.) The shards lie in a local folder or in a store of objects, such as
+        s3 or gs.
     options: those of `TarWriter`.
 
     A shard appears under its name when it is complete, in the place of an older one of that name (unless `resume`).
@@ -97,6 +96,7 @@ class ShardWriter:
         self._maxsize = maxsize
         self._post = post
         self._resume = resume
+        self._opener = options.get("opener") or Gopen()
         self._options = options
         self._writer: TarWriter | None = None
         self._names: set[str] = set()
@@ -106,7 +106,7 @@ class ShardWriter:
         self.closed = self.failed = False
         if resume:
             self._pass_over()
-            remove_partials(local_path(self._name(self.shard)))
+            self._opener.place(self._name(self.shard)).tidy()
 
     def write(self, sample: Mapping[str, Any]) -> int:
         """Write a sample; the number of bytes that it takes in its shard. Errors are those of `TarWriter.write`."""
@@ -144,7 +144,7 @@ class ShardWriter:
         self.failed = False
 
     def _pass_over(self) -> None:
-        while os.path.exists(local_path(self._name(self.shard))):
+        while self._opener.place(self._name(self.shard)).size() is not None:
             self.shard += 1
 
     def finish(self) -> None:

@@ -12,16 +12,21 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any, BinaryIO, TypeAlias, TypedDict, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypedDict, cast
+from urllib.parse import urlsplit
 
 from streamwds.codecs.table import encoder as encoder_of
 from streamwds.compression import Compress, chosen
 from streamwds.errors import EncodeError, MissingExtraError, WriteError
 from streamwds.memo import Memo
+from streamwds.shards.gopen import Gopen, open_for_writing
+from streamwds.shards.local import scheme_of, write_all
 from streamwds.tar.framing import LARGEST, PADDING, Framing, misread
 from streamwds.tar.headers import BLOCK
 from streamwds.tar.packing import Pack, no_packer, packer
-from streamwds.tar.partial import Partial, Whole
+
+if TYPE_CHECKING:
+    from streamwds.shards.writing import Target
 
 __all__ = ["Encoder", "TarWriter", "WriterOptions", "check_options"]
 
@@ -43,6 +48,7 @@ class WriterOptions(TypedDict, total=False):
     keep_meta: bool
     mtime: float | None
     fsync: bool
+    opener: Gopen | None
 
 
 def check_options(
@@ -51,14 +57,23 @@ def check_options(
     mode: int = 0o444,
     compress: Compress = None,
     mtime: float | None = None,
+    opener: object = None,
     **others: object,
 ) -> None:
-    """Raise a `ValueError` for options of a `TarWriter` that no header and no compression can have."""
+    """Raise a ValueError or TypeError for options that a `TarWriter` can't have."""
     if max(len(user.encode()), len(group.encode())) > 31:
         raise ValueError(f"user and group have at most 31 bytes: {user!r}, {group!r}")
     if mtime is not None and not 0 <= mtime < LARGEST:
         raise ValueError(f"mtime is a number of seconds since 1970, below 8**11, not {mtime!r}")
+    if opener is not None and not isinstance(opener, Gopen):
+        raise TypeError(f"what writes to URLs is a Gopen(…), not {opener!r}")
     chosen(compress)
+
+
+def _named(url: str) -> str:
+    """What tells by its ending how the file is compressed; a command decides that by itself."""
+    scheme = scheme_of(url)
+    return urlsplit(url).path if scheme in ("http", "https") else "" if scheme == "pipe" else url
 
 
 class TarWriter:
@@ -66,9 +81,9 @@ class TarWriter:
 
     Parameters
     ----------
-    target: a path or `file:` URL, or a binary file, which stays open.
+    target: a path, a URL, "-" (standard output), or a binary file, which stays open.
     user, group, mode: what the archive says of each file's owner and permissions.
-    compress: None compresses as the path ends (.gz, .tgz, .bz2, .xz; with the extras zstd and lz4 .zst, .lz4); True is
+    compress: None compresses as the name ends (.gz, .tgz, .bz2, .xz; with the extras zstd and lz4 .zst, .lz4); True is
         gzip, False no compression; else "gz", "bz2", "xz", "zst" or "lz4", or one of them and a level: ("zst", 10).
     encoder: True encodes each value by its field's extension; False takes bytes only; a dict from extensions to
         functions goes before that (`{"jpg": codecs.jpeg(quality=90), "xml": dump}`); a function from sample to encoded
@@ -78,10 +93,13 @@ class TarWriter:
         the same samples give the same archive, to the byte (and the same file, where the same library compresses it:
         gzip is isal's if the extra `fast` is installed, unless a level is given).
     fsync: wait until the disk has the shard before it appears under its name.
+    opener: how URLs are written, such as `Gopen(storage_options={"profile": "me"})`, or `Gopen(allow_pipe=True)` for
+        the input of a command.
 
-    At a path, the shard appears under its name when it is complete: at `close`, or at the end of a `with` block that
-    ends well. Until then it is a hidden `.partial` file beside its place. After an error in the block nothing of it is
-    left; a process that is killed leaves the partial file.
+    At a path or URL, the shard appears under its name when it is complete: at `close`, or at the end of a `with` block
+    that ends well. Until then it is a hidden `.partial` file beside its place; what goes to a store is a temporary file
+    here (in TMPDIR), for a store takes it whole. After an error in the block nothing of it is left; a process that is
+    killed leaves the partial file. (A command is killed, and nothing can be taken back from standard output.)
 
     >>> path = tmp_path / "a.tar"
     >>> with TarWriter(path) as writer:
@@ -102,8 +120,9 @@ class TarWriter:
         *,
         mtime: float | None = None,
         fsync: bool = False,
+        opener: Gopen | None = None,
     ) -> None:
-        check_options(user, group, mode, compress, mtime)
+        check_options(user, group, mode, compress, mtime, opener)
         self._frame: tuple[str, str, int] = (user, group, mode)
         self._encoder = encoder
         self._keep_meta = keep_meta
@@ -116,10 +135,11 @@ class TarWriter:
         self._ticks = mtime is None
         self._stamp(time.time() if mtime is None else mtime)
         self._path: str | None = None
-        self._partial: Partial | None = None
+        self._fsync = fsync
+        self._target: Target | None = None
         self.closed = False
         path = os.fspath(target) if isinstance(target, (str, os.PathLike)) else ""
-        compression, level = chosen(compress, path)
+        compression, level = chosen(compress, _named(path))
         try:
             library = None if compression is None else compression.library()
         except MissingExtraError as error:
@@ -127,10 +147,8 @@ class TarWriter:
             raise
         if isinstance(target, (str, os.PathLike)):
             self._path = path
-            self._whole: Whole = Partial(path, fsync=fsync)
-            self._partial = self._whole
-        else:
-            self._whole = Whole(target)
+            self._target = open_for_writing(path, opener)
+        self._whole = _Whole(target if self._target is None else self._target)
         self._file: Any = self._whole
         if library is not None:
             try:
@@ -282,7 +300,7 @@ class TarWriter:
             raise
 
     def close(self) -> None:
-        """End the archive; at a path, the shard now appears under its name."""
+        """End the archive; at a path or URL, the shard now appears under its name."""
         if self.closed:
             return
         try:
@@ -293,8 +311,8 @@ class TarWriter:
             self._flush()
             if self._file is not self._whole:
                 self._file.close()
-            if self._partial is not None:
-                self._partial.publish()
+            if self._target is not None:
+                self._target.publish(fsync=self._fsync)
             self.closed = True
         except OSError as error:
             raise self._failed(error) from error
@@ -303,7 +321,7 @@ class TarWriter:
                 self.abort()
 
     def abort(self) -> None:
-        """Close without finishing: a shard at a path does not appear."""
+        """Close without finishing: a shard at a path or URL does not appear."""
         if self.closed:
             return
         self.closed = True
@@ -311,8 +329,8 @@ class TarWriter:
         self._whole.let_go()
         if self._file is not self._whole:
             self._file.close()
-        if self._partial is not None:
-            self._partial.discard()
+        if self._target is not None:
+            self._target.discard()
 
     def _failed(self, error: OSError) -> WriteError:
         return WriteError(f"writing failed: {error.strerror or error}", url=self._path)
@@ -327,3 +345,21 @@ class TarWriter:
             self.close()
         else:
             self.abort()
+
+
+class _Whole:
+    """A file all of whose writes are whole, whatever the file itself does (a raw one may take fewer bytes)."""
+
+    def __init__(self, file: Any) -> None:
+        self._file: Any = file
+
+    def write(self, data: Any) -> int:
+        """Write all of it; the number of bytes."""
+        return len(data) if self._file is None else write_all(self._file, data)
+
+    def flush(self) -> None:
+        """Nothing waits here."""
+
+    def let_go(self) -> None:
+        """Write nothing more: a compressor that is closed after this leaves no trace of its end."""
+        self._file = None
