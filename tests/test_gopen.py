@@ -322,6 +322,17 @@ def test_what_fsspec_opens() -> None:
         assert file.read() == b""
 
 
+def test_what_is_opened_says_how_long_it_is(store: Mapping[str, Any]) -> None:
+    opener = Gopen(storage_options=store)
+    with opener_writes(opener, "s3://bucket/long.tar") as file:
+        file.write(DATA)
+    for url in (in_memory("long.tar"), "s3://bucket/long.tar"):
+        for offset in (0, 1000):
+            raw: Any = opener(url, offset)
+            with raw:
+                assert raw.size == len(DATA)
+
+
 def test_remote_names_are_matched() -> None:
     for n in range(3):
         in_memory(f"globbed/a-{n}.tar")

@@ -46,6 +46,7 @@ from streamwds.errors import CacheWarning, FunctionError, OpenError, SkippedWarn
 from streamwds.testing import check_resume
 from tests.archives import PACK, Pieces
 from tests.descriptors import open_below
+from tests.faults import Faults
 
 DEEP = settings.default is not None and settings.default.max_examples >= 1000
 fork = multiprocessing.get_context("fork")
@@ -313,6 +314,42 @@ def test_an_archive_without_an_end_is_read_each_time(tmp_path: Path, folder: Pat
     assert kept(folder) == []
 
 
+# ---- what is no longer as it was stored
+
+
+@pytest.mark.parametrize("size", [0, 1000, 5120, 20_000])
+@pytest.mark.parametrize("at", [0, 7])
+def test_a_file_whose_length_was_changed_is_fetched_anew(names: list[str], folder: Path, size: int, at: int) -> None:
+    server, cache = Server(), ShardCache(folder)
+    stream = cached(names, server, cache)
+    pairs = list(stream.tracked())
+    assert os.path.getsize(cache.place(names[1])) not in (size, 0)
+    os.truncate(cache.place(names[1]), size)
+    with pytest.warns(CacheWarning, match="fetched anew") as told:
+        assert list(stream.at(pairs[at][1])) == [item for item, _ in pairs[at + 1 :]]
+    assert len(told) == 1
+    assert server.opened == [*names, names[1]]
+    assert list(stream) == [item for item, _ in pairs]
+    assert server.opened == [*names, names[1]]
+    os.truncate(cache.place(names[1]), size)
+    with pytest.warns(CacheWarning, match="fetched anew"), cache.open(names[1], 512) as file:
+        assert file.read() == Path(names[1]).read_bytes()[512:]
+
+
+def test_a_changed_file_that_others_read_is_left_to_them(names: list[str], folder: Path) -> None:
+    server, cache = Server(), ShardCache(folder)
+    list(cached(names[:1], server, cache))
+    with cache.open(names[0]) as other:
+        os.truncate(cache.place(names[0]), 1000)
+        with pytest.warns(CacheWarning, match="fetched anew"):
+            assert len(list(cached(names[:1], server, cache))) == 5
+        assert len(other.read()) == 1000
+    with pytest.warns(CacheWarning, match="fetched anew"):
+        assert len(list(cached(names[:1], server, cache))) == 5
+    assert len(list(cached(names[:1], server, cache))) == 5
+    assert len(server.opened) == 3
+
+
 # ---- disks that fail
 
 
@@ -423,6 +460,21 @@ def test_a_shard_that_never_fits_evicts_nothing(names: list[str], tmp_path: Path
     large = write(tmp_path / "large.tar", samples=100)
     assert len(list(cached([large], Server(sized=sized), cache))) == 100
     assert len(kept(folder)) == (4 if sized else 0)  # (what has no length is found out too late)
+
+
+def test_room_is_taken_at_once_for_what_a_server_sends(large: list[str], folder: Path) -> None:
+    """By its Content-Length: so a shard that never fits evicts nothing."""
+    data, size = Path(large[0]).read_bytes(), os.path.getsize(large[0])
+    with Faults({"/a.tar": data, "/twice.tar": data + data}) as server:
+        cache = ShardCache(folder, size + 1000)
+        stream = urls(f"{server.url}/a.tar") | tarsamples(cache=cache)
+        first = iter(stream)
+        next(first)
+        assert used(folder) == size
+        assert len([*first]) == 4
+        assert len(list(urls(f"{server.url}/twice.tar") | tarsamples(cache=cache))) == 10
+        assert len(list(stream)) == 5
+        assert [request.path for request in server.requests] == ["/a.tar", "/twice.tar"]
 
 
 def test_a_smaller_bound_holds_when_reading_begins(names: list[str], folder: Path) -> None:

@@ -27,7 +27,7 @@ import attrs
 
 from streamwds.errors import CacheWarning, FunctionError, OpenError
 from streamwds.shards.local import local_path
-from streamwds.shards.locks import lock, opened, unlock_and_close, unread
+from streamwds.shards.locks import is_as_stored, lock, note_size, opened, unlock_and_close, unread
 from streamwds.shards.opening import Opener, Shard, open_url, shard_of
 from streamwds.shards.storing import PARTIAL, Store, Storing, reason, say, warn
 from streamwds.stage import Stage, maker
@@ -143,8 +143,9 @@ class ShardCache:
         here, too.
 
     A shard is kept when the end of its file was read, as many bytes came as it has, and they are a whole archive. What
-    can't be stored is one `CacheWarning`, and is read from its source. Shards are taken to stay as they are: if the
-    data behind a URL changes, remove the folder.
+    can't be stored is one `CacheWarning`, and is read from its source. A file whose length is not what was stored any
+    more (which is noted on it, where the disk knows attributes of files) is one, too, and is fetched anew. Shards are
+    taken to stay as they are: if the data behind a URL changes, remove the folder.
 
     >>> with TarWriter(tmp_path / "a.tar") as writer:
     ...     size = writer.write({"__key__": "0001", "txt": b"a cat"})
@@ -181,7 +182,7 @@ class ShardCache:
         place = self.place(url)
         found: io.FileIO | Store | None = None
         try:
-            found = self._found(place, stored=not offset)
+            found = self._found(place, tell, stored=not offset)
         except OSError as error:
             told = f"{self.cache_dir} can't be used, so shards are read from their sources: {reason(error)}"
             tell(told, CacheWarning)
@@ -212,11 +213,19 @@ class ShardCache:
             name = f"{name}.{_short(location(url))}"
         return os.path.join(self.cache_dir, _file_name(name) + WHOLE)
 
-    def _found(self, place: str, *, stored: bool) -> io.FileIO | Store | None:
+    def _found(self, place: str, tell: Tell, *, stored: bool) -> io.FileIO | Store | None:
         """The file at that place, open and locked; or, if it is to be `stored`, where to store it; or nothing."""
         until = time.monotonic() + self.wait
         while True:
             file = opened(place)
+            if file is not None and not is_as_stored(file.fileno()):
+                file.close()
+                tell(f"{place} has not as many bytes as were stored, so it is fetched anew", CacheWarning)
+                with self._locked(), unread(place) as alone:
+                    if not alone:
+                        return None
+                    os.unlink(place)
+                continue
             if file is not None or not stored:
                 return file
             with self._locked():
@@ -286,6 +295,7 @@ class ShardCache:
     def publish(self, store: Store, url: str) -> None:
         """Keep what was stored, if it is a whole archive; a `TarError` says why it is none."""
         check_whole(Shard(url, lambda url, offset: cast("BinaryIO", io.FileIO(store.partial))))
+        note_size(store.fd, store.size)
         os.fsync(store.fd)
         with self._locked():
             store.publish()

@@ -1,4 +1,4 @@
-"""Locks on open files (flock), which end with the process that holds them: who reads or writes a file of a cache."""
+"""Files of a cache: locks on them (flock), which end with the process that holds them, and how long they must be."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import io
 import os
 from collections.abc import Generator
 
-__all__ = ["lies_at", "lock", "opened", "unlock_and_close", "unread"]
+__all__ = ["is_as_stored", "lies_at", "lock", "note_size", "opened", "unlock_and_close", "unread"]
+
+SIZE = "user.streamwds.size"  # the attribute of a file that tells how many bytes were stored
 
 
 def lock(fd: int, *, shared: bool = False, wait: bool = False) -> bool:
@@ -32,6 +34,21 @@ def unlock_and_close(fd: int) -> None:
         fcntl.flock(fd, fcntl.LOCK_UN)
     finally:
         os.close(fd)
+
+
+def note_size(fd: int, size: int) -> None:
+    """Note on a file how many bytes it has, where the system and the disk know attributes of files."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.setxattr(fd, SIZE, b"%d" % size)
+
+
+def is_as_stored(fd: int) -> bool:
+    """Whether a file has as many bytes as was noted on it, if anything was."""
+    try:
+        noted = os.getxattr(fd, SIZE)
+    except (OSError, AttributeError):
+        return True
+    return noted == b"%d" % os.fstat(fd).st_size
 
 
 def lies_at(fd: int, path: str) -> bool:

@@ -35,7 +35,7 @@ AT_ONCE = {"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss"}  # 
 
 def open_remote(url: str, offset: int, options: Gopen) -> BinaryIO:
     """What fsspec finds at a URL, from an offset on."""
-    return cast("BinaryIO", Resuming(url, offset, _Object(url, options).connect, options))
+    return cast("BinaryIO", Resuming(url, offset, _Object(url, options), options))
 
 
 def create_remote(url: str, options: Gopen) -> Spooled:
@@ -83,6 +83,7 @@ class _Object:
         self.url = url
         self.options = options
         self.marks: dict[str, str] | None = None
+        self.size: int | None = None
 
     def connect(self, at: int) -> _Reading:
         filesystem, path = _filesystem(self.url, self.options)
@@ -96,7 +97,8 @@ class _Object:
                 self._check({key.lower(): str(value) for key, value in details.items() if key.lower() in MARKS})
                 if at:
                     file.seek(at)
-            return _Reading(self.url, file, at, details.get("size"))
+            self.size = details.get("size")
+            return _Reading(self.url, file, at, self.size)
         except BaseException:
             file.close()
             raise

@@ -1,6 +1,6 @@
 """A file over connections that may fail: it goes on where one broke off, or says that it can't.
 
-How a source is asked, and how one knows that it is still the same, is told by `connect` (see `web.py`, `remote.py`).
+How a source is asked, and how one knows that it is still the same, is told by a `Known` (see `web.py`, `remote.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from streamwds.shards.telling import note
 if TYPE_CHECKING:
     from streamwds.shards.gopen import Gopen
 
-__all__ = ["Connection", "Passing", "Resuming", "Tries"]
+__all__ = ["Connection", "Known", "Passing", "Resuming", "Tries"]
 
 T = TypeVar("T")
 
@@ -50,6 +50,19 @@ class Connection(Protocol):
 
     def stop(self) -> None:
         """Let a read in another thread end."""
+
+
+class Known(Protocol):
+    """What is at a URL, and what its source said of it at first."""
+
+    @property
+    def size(self) -> int | None:
+        """How many bytes it has in all, as far as that was said."""
+        raise NotImplementedError
+
+    def connect(self, at: int) -> Connection:
+        """A way to its bytes from an offset on; a `Passing` where trying again may help."""
+        raise NotImplementedError
 
 
 class Tries:
@@ -98,9 +111,9 @@ class Tries:
 class Resuming(io.RawIOBase):
     """The bytes of a source from an offset on, over as many connections as it takes."""
 
-    def __init__(self, url: str, offset: int, connect: Callable[[int], Connection], options: Gopen) -> None:
+    def __init__(self, url: str, offset: int, known: Known, options: Gopen) -> None:
         self._at = offset
-        self._connect = connect
+        self._known = known
         self._tries = Tries(url, options)
         self._connection: Connection | None = None
         self._failure: Passing | None = None  # (to be tried again when it is read: `stop` can end that)
@@ -108,6 +121,11 @@ class Resuming(io.RawIOBase):
             self._reach()
         except Passing as failure:
             self._failure = failure
+
+    @property
+    def size(self) -> int | None:
+        """How many bytes the whole has, if its source said so."""
+        return self._known.size
 
     def readable(self) -> bool:
         return True
@@ -131,7 +149,7 @@ class Resuming(io.RawIOBase):
 
     def _reach(self) -> Connection:
         if self._connection is None:
-            self._connection = self._connect(self._at)
+            self._connection = self._known.connect(self._at)
         return self._connection
 
     def _some(self, size: int) -> bytes:

@@ -40,7 +40,7 @@ RANGE = re.compile(r"bytes (?:(?P<first>\d+)-(?P<last>\d+)|\*)/(?P<total>\d+|\*)
 
 def open_web(url: str, offset: int, options: Gopen) -> BinaryIO:
     """What is at a URL, from an offset on; going on by itself where a connection is cut."""
-    return cast("BinaryIO", Resuming(url, offset, _Object(url, offset, options).connect, options))
+    return cast("BinaryIO", Resuming(url, offset, _Object(url, offset, options), options))
 
 
 def create_web(url: str, options: Gopen) -> Spooled:
@@ -73,7 +73,7 @@ class _Object:
         self.asked = False
         self.etag: str | None = None
         self.modified: str | None = None
-        self.total: int | None = None
+        self.size: int | None = None
         self.digest = hashlib.blake2b()  # of what was read, where nothing but that tells this object from another
 
     @property
@@ -101,10 +101,10 @@ class _Object:
         total = int(ranged["total"]) if ranged and ranged["total"] != "*" else None
         if status == 416:
             self._check_total(total)
-            if at > self.base and at != self.total:
+            if at > self.base and at != self.size:
                 raise self.changed(f"it ends before byte {at}, up to which it was read")
-            if (self.total or 0) > start:
-                raise OpenError(f"the server has no bytes from {start} on, of {self.total}", url=self.url)
+            if (self.size or 0) > start:
+                raise OpenError(f"the server has no bytes from {start} on, of {self.size}", url=self.url)
             _finish(response)
             return _Body(self, None, at, at, at)
         if status not in (200, 206):
@@ -130,10 +130,10 @@ class _Object:
         self._check_total(total)
 
     def _check_total(self, total: int | None) -> None:
-        if self.total is None:
-            self.total = total
-        elif total not in (None, self.total):
-            raise self.changed(f"it had {self.total} bytes, and has {total}")
+        if self.size is None:
+            self.size = total
+        elif total not in (None, self.size):
+            raise self.changed(f"it had {self.size} bytes, and has {total}")
 
     def changed(self, how: str) -> ChangedError:
         return ChangedError(f"it changed while it was read: {how}", url=self.url)
@@ -183,7 +183,7 @@ class _Body:
             raise Passing(f"the connection failed at byte {self._next}: {_said(error)}") from error
         self._next += len(data)
         if not data:
-            ends = self._end if self._whole.total is None else self._whole.total
+            ends = self._end if self._whole.size is None else self._whole.size
             if ends is not None and self._next < ends:  # (urllib3 notices, too, if the answer was to be longer)
                 raise Passing(f"the connection ended at byte {self._next} of {ends}")
         return data
