@@ -26,7 +26,7 @@ def redacted(url: str) -> str:
     'what?.tar'
     """
     shown = _URL.sub(lambda found: _without_secrets(found[0]), url)
-    return _CREDENTIAL.sub(r"\1…", shown) if url.startswith("pipe:") else shown
+    return _CREDENTIAL.sub(r"\1…", shown) if url[:5].lower() == "pipe:" else shown
 
 
 def _without_secrets(rest: str) -> str:

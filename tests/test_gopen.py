@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, cast
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from streamwds import Gopen, Shard, gopen, gopen_schemes, ignore_and_continue, open_shards, tarfiles, tarsamples, urls
 from streamwds.errors import ChangedError, OpenError, StreamwdsError, UnreachableError, WriteError
@@ -336,10 +337,36 @@ def test_what_is_opened_says_how_long_it_is(store: Mapping[str, Any]) -> None:
 def test_remote_names_are_matched() -> None:
     for n in range(3):
         in_memory(f"globbed/a-{n}.tar")
-    assert list(urls("memory://globbed/a-*.tar")) == [f"memory:///globbed/a-{n}.tar" for n in range(3)]
+    assert list(urls("memory://globbed/a-*.tar")) == [f"memory://globbed/a-{n}.tar" for n in range(3)]
     assert len(list(urls("memory://globbed/*-[02].tar") | tarsamples)) == 100
     with pytest.raises(StreamwdsError, match="no file matches"):
         urls("memory://globbed/b-*.tar")
+
+
+class Hosted(MemoryFileSystem):  # type: ignore[misc]
+    """A store whose paths are those of a host, which its URLs name."""
+
+    protocol = "hosted"
+
+    def __init__(self, host: str, **options: Any) -> None:
+        super().__init__(host=host, **options)
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol("/" + path.split("/", 3)[3] if "://" in path else path))
+
+    @staticmethod
+    def _get_kwargs_from_urls(path: str) -> dict[str, str]:
+        return {"host": path.split("/")[2]}
+
+
+def test_names_that_are_matched_keep_their_host() -> None:
+    fsspec.register_implementation("hosted", Hosted, clobber=True)
+    for n in range(2):
+        in_memory(f"hosted/a-{n}.tar")
+    found = urls("hosted://me@there/hosted/a-*.tar")
+    assert list(found) == [f"hosted://me@there/hosted/a-{n}.tar" for n in range(2)]
+    assert len(list(found | tarsamples)) == 100
 
 
 def test_what_fsspec_can_not_open(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -447,6 +474,7 @@ def test_an_object_of_an_s3_store_that_changes(store: Mapping[str, Any]) -> None
         ("https://host/a.tar?sig", "https://host/a.tar?…"),
         ("https://host/a.tar?sig=x&n=1#y", "https://host/a.tar?sig=…&n=…#…"),
         ("pipe:curl -s http://me:word@host/a?b=c", "pipe:curl -s http://…@host/a?b=…"),
+        ("PIPE:curl -u me:word h", "PIPE:curl -u … h"),
         ("pipe:curl -u me:word -H 'Authorization: Bearer x' h", "pipe:curl -u … -H 'Authorization: …' h"),
         ("pipe:AWS_SECRET_ACCESS_KEY=x aws s3 cp a -", "pipe:AWS_SECRET_ACCESS_KEY=… aws s3 cp a -"),
     ],

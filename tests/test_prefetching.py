@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +22,7 @@ from streamwds import (
     tarsamples,
     urls,
 )
-from streamwds.errors import OpenError, SkippedWarning, TarError
+from streamwds.errors import OpenError, SkippedWarning, SourceError, TarError
 from streamwds.shards.prefetching import BUFFER
 from streamwds.testing import check_resume
 from tests.archives import archive
@@ -224,6 +226,24 @@ def test_a_failure_of_what_comes_before() -> None:
     with pytest.raises(ValueError, match="no more names"):
         got.extend(sample for sample in failing(NAMES) | tarsamples(opener=store(), prefetch=9))
     assert len(got) == 24
+
+
+def test_a_forked_process_is_told_that_it_has_no_threads() -> None:
+    samples = iter(NAMES | tarsamples(opener=store(), prefetch=2))
+    next(samples)
+
+    def read_on() -> None:
+        try:
+            list(samples)
+        except SourceError:
+            os._exit(0)
+        os._exit(3)
+
+    child = multiprocessing.get_context("fork").Process(target=read_on)
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    assert len(list(samples)) == 23
 
 
 def test_what_names_no_shard() -> None:

@@ -522,6 +522,28 @@ def test_a_forked_process_does_not_write_its_parents_items(db: Path) -> None:
     assert rows(db) == 100
 
 
+def test_a_forked_process_does_not_read_by_its_parents_connection(db: Path) -> None:
+    stream = range(100) | cache_samples(db, 1000)
+    list(stream)
+    items = iter(stream)
+    found = [next(items)]
+
+    def read_on() -> None:
+        nonlocal items
+        try:
+            list(items)
+        except SourceError:
+            del items
+            os._exit(0 if list(stream) == list(range(100)) else 3)
+        os._exit(4)
+
+    child = fork.Process(target=read_on)
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    assert [*found, *items] == list(range(100))
+
+
 def test_abandoned_iterators_leave_nothing(db: Path) -> None:
     stream = range(100) | map(sample) | cache_samples(db, 1000)
     for n in range(30):

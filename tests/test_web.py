@@ -416,7 +416,7 @@ def test_credentials_are_sent_to_their_server_only() -> None:
 def test_secrets_are_neither_in_messages_nor_in_logs(
     status: int, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    caplog.set_level(logging.DEBUG, "streamwds")
+    caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("GOPEN_VERBOSE", "1")
     opener = Gopen(
         retries=1, patience=0.001, headers={"Authorization": "Bearer s3cret"}, storage_options={"key": "s3cret"}
@@ -444,6 +444,23 @@ def test_the_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         assert proxy.requests[0].headers["Proxy-Authorization"] == "Basic bWU6d29yZA=="
         assert content(server) == OTHER
         assert len(proxy.requests) == 1
+
+
+@pytest.mark.parametrize(("port", "through_proxy"), [("", False), (":9", True)])
+def test_no_proxy_may_name_a_port(port: str, through_proxy: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Faults({}) as proxy, Faults({"/a.tar": DATA}) as server:
+        proxy.files[f"{server.url}/a.tar"] = DATA
+        monkeypatch.setenv("http_proxy", proxy.url.removeprefix("http://"))
+        monkeypatch.setenv("no_proxy", "127.0.0.1" + (port or server.url[server.url.rindex(":") :]))
+        assert content(server) == DATA
+        assert bool(proxy.requests) == through_proxy
+
+
+def test_a_proxy_that_is_not_known_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("all_proxy", "socks5://me:word@127.0.0.1:9")
+    with pytest.raises(OpenError, match="names a socks5: proxy") as caught:
+        QUICK("http://data.invalid/a.tar")
+    assert "word" not in str(caught.value)
 
 
 # ---- URLs
@@ -507,6 +524,22 @@ def read_again(stream: Any) -> list[tuple[str, bytes]]:
 
 
 # ---- writing
+
+
+def test_a_forked_process_goes_on_by_a_connection_of_its_own() -> None:
+    with Faults({"/a.tar": DATA}) as server, QUICK(f"{server.url}/a.tar") as file:
+        begun = file.read(100_000)
+
+        def read_on() -> None:
+            some = b"".join(file.read(10_000) for _ in range(10))
+            os._exit(0 if DATA[len(begun) :].startswith(some) else 3)
+
+        child = multiprocessing.get_context("fork").Process(target=read_on)
+        child.start()
+        child.join()
+        assert child.exitcode == 0
+        assert begun + file.read() == DATA
+        assert server.ranges_asked() == [None, len(begun)]  # (the child's)
 
 
 def test_putting_a_file() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
@@ -15,7 +16,7 @@ from typing import Any, BinaryIO, ClassVar, cast
 
 import attrs
 
-from streamwds.errors import OpenError
+from streamwds.errors import OpenError, SourceError
 from streamwds.shards.opening import Opener, Shard, open_url, shard_of
 from streamwds.stage import Stage, maker
 from streamwds.steps import At, Pair, Run, Step, Upstream, option
@@ -49,6 +50,7 @@ class _Fetched(io.RawIOBase):
         self._failure: BaseException | None = None
         self._file: Any = None
         self._changed = threading.Condition()
+        self._owner = os.getpid()
         self._thread = threading.Thread(target=self._fetch, name="streamwds-prefetch", daemon=True)
         self._thread.start()
 
@@ -86,6 +88,7 @@ class _Fetched(io.RawIOBase):
 
     def wait(self) -> None:
         """Wait until it is open; raise what kept it from being opened."""
+        self._check_process()
         with self._changed:
             self._changed.wait_for(lambda: self._opened or self._ended)
             if not self._opened:
@@ -97,6 +100,7 @@ class _Fetched(io.RawIOBase):
     def readinto(self, buffer: Any, /) -> int:
         if self.closed:
             raise ValueError("I/O operation on closed file")
+        self._check_process()
         with self._changed:
             self._changed.wait_for(lambda: self._pieces or self._ended)
             if not self._pieces:
@@ -111,12 +115,21 @@ class _Fetched(io.RawIOBase):
             self._changed.notify_all()
             return size
 
+    def _check_process(self) -> None:
+        if os.getpid() != self._owner:
+            raise SourceError(
+                "what reads ahead on threads can't go on in a forked process, which has none of them; begin a new "
+                "iterator there, with iter(stream)"
+            )
+
     def _raise(self) -> None:
         if self._failure is not None:
             raise self._failure
 
     def stop(self) -> None:
-        """Give it up: the thread ends as soon as it can."""
+        """Give it up: the thread ends as soon as it can. (A forked process has neither the thread nor its locks.)"""
+        if os.getpid() != self._owner:
+            return
         with self._changed:
             self._stopped = True
             self._pieces.clear()
@@ -128,7 +141,8 @@ class _Fetched(io.RawIOBase):
     def close(self) -> None:
         if not self.closed:
             self.stop()
-            self._thread.join()
+            if os.getpid() == self._owner:
+                self._thread.join()
         super().close()
 
 

@@ -71,7 +71,10 @@ def matching(url: str, options: Gopen) -> list[str]:
     def found() -> list[str]:
         filesystem, path = _filesystem(url, options)
         with _failures(url):
-            return sorted(filesystem.unstrip_protocol(name) for name in filesystem.glob(path))
+            names: list[str] = sorted(filesystem.glob(path))
+        if path and url.endswith(path):  # (what stands before it may name a host, which the paths don't)
+            return [url.removesuffix(path) + name for name in names]
+        return [filesystem.unstrip_protocol(name) for name in names]
 
     return Tries(url, options).until(found)
 

@@ -6,6 +6,7 @@ How a source is asked, and how one knows that it is still the same, is told by a
 from __future__ import annotations
 
 import io
+import os
 import random
 import threading
 from collections.abc import Callable
@@ -116,6 +117,7 @@ class Resuming(io.RawIOBase):
         self._known = known
         self._tries = Tries(url, options)
         self._connection: Connection | None = None
+        self._owner = os.getpid()
         self._failure: Passing | None = None  # (to be tried again when it is read: `stop` can end that)
         try:
             self._reach()
@@ -148,6 +150,9 @@ class Resuming(io.RawIOBase):
         super().close()
 
     def _reach(self) -> Connection:
+        if os.getpid() != self._owner:  # (a forked process: two can't read what comes by one connection)
+            self._drop()
+            self._owner = os.getpid()
         if self._connection is None:
             self._connection = self._known.connect(self._at)
         return self._connection

@@ -12,6 +12,7 @@ import contextlib
 import email.utils
 import hashlib
 import http.client
+import logging
 import os
 import re
 import time
@@ -319,11 +320,26 @@ def _failures() -> tuple[type[Exception], ...]:
     return (import_module("urllib3.exceptions").HTTPError, http.client.HTTPException, OSError)
 
 
+def _without_queries(record: logging.LogRecord) -> bool:
+    """What urllib3 tells its log is told without queries, for a signature may be among them."""
+    if isinstance(record.args, tuple):
+        shown = (f"{arg.partition('?')[0]}?…" if isinstance(arg, str) and "?" in arg else arg for arg in record.args)
+        record.args = tuple(shown)
+    return True
+
+
 def _new_pool(proxy: str | None) -> Any:
     urllib3 = import_module("urllib3")
+    logging.getLogger("urllib3.connectionpool").addFilter(_without_queries)
     options = {"num_pools": 16, "maxsize": 32}
     if proxy is None:
         return urllib3.PoolManager(**options)
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    if (scheme := urlsplit(proxy).scheme.lower()) not in ("http", "https"):
+        raise OpenError(
+            f"the environment names a {scheme}: proxy, and only http: and https: ones are known; no_proxy names what "
+            "is reached without"
+        )
     headers = {f"Proxy-{name}": value for name, value in _credentials(urllib3, proxy).items()}
     return urllib3.ProxyManager(_bare(proxy), proxy_headers=headers, **options)
 
@@ -335,7 +351,7 @@ def _pool(url: str) -> Any:
     parts = urlsplit(url)
     proxies = getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if proxy is not None and proxy_bypass(parts.hostname or ""):
+    if proxy is not None and (proxy_bypass(parts.hostname or "") or proxy_bypass(_origin(url)[1])):
         proxy = None
     key = os.getpid(), proxy
     return _pools.get(key) or _pools.setdefault(key, _new_pool(proxy))  # (one for all threads)

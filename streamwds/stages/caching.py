@@ -23,7 +23,7 @@ import attrs
 from streamwds import draws
 from streamwds.codecs.packed import pack, unpack
 from streamwds.context import Context
-from streamwds.errors import CacheError, CacheWarning, CompositionError, EncodeError
+from streamwds.errors import CacheError, CacheWarning, CompositionError, EncodeError, SourceError
 from streamwds.shards.cache import location
 from streamwds.shards.urls import Urls
 from streamwds.stage import Batch, Same, Stream, maker
@@ -68,6 +68,8 @@ PRAGMA user_version = {VERSION};
 
 # ---- the database
 
+_parents: list[sqlite3.Connection] = []  # of which this process is a fork: SQLite wants them not even to be closed here
+
 
 @contextlib.contextmanager
 def _opened(dbname: str) -> Generator[sqlite3.Connection]:
@@ -76,9 +78,15 @@ def _opened(dbname: str) -> Generator[sqlite3.Connection]:
         # (a generator may be closed by another thread than the one that read it, but never while that does)
         path = os.path.abspath(dbname)
         db = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
-        with contextlib.closing(db):
+        owner = os.getpid()
+        try:
             _prepare(db, dbname)
             yield db
+        finally:
+            if os.getpid() == owner:
+                db.close()
+            else:
+                _parents.append(db)
     except sqlite3.Error as error:
         raise CacheError(f"this database can't be used: {error}", url=dbname) from error
 
@@ -250,6 +258,11 @@ class _Rows:
 
     def read(self, number: int) -> list[tuple[bytes, bytes]]:
         """Some items from a number on, with the positions behind them."""
+        if os.getpid() != self._owner:
+            raise SourceError(
+                "an iterator that reads a database can't go on in a forked process; begin a new one there, with "
+                "iter(stream)"
+            )
         find = "SELECT data, at FROM samples WHERE reader = ? AND number >= ? ORDER BY number LIMIT ?"
         return self._db.execute(find, (self._reader, number, READ)).fetchall()
 
