@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import multiprocessing
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +25,7 @@ from streamwds.shards.prefetching import BUFFER
 from streamwds.testing import check_resume
 from tests.archives import archive
 from tests.faults import Fault, Faults
+from tests.processes import forked
 
 CATS = [archive([(b"%d.bin" % (10 * n + k), bytes([n]) * 1000) for k in range(4)]) for n in range(6)]
 NAMES = [f"{n}.tar" for n in range(6)]
@@ -233,16 +232,10 @@ def test_a_forked_process_is_told_that_it_has_no_threads() -> None:
     next(samples)
 
     def read_on() -> None:
-        try:
+        with pytest.raises(SourceError, match="in a forked process"):
             list(samples)
-        except SourceError:
-            os._exit(0)
-        os._exit(3)
 
-    child = multiprocessing.get_context("fork").Process(target=read_on)
-    child.start()
-    child.join(60)
-    assert child.exitcode == 0
+    assert forked(read_on) == 0
     assert len(list(samples)) == 23
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import pickle
 import random
 import re
-import resource
 import signal
 import sqlite3
 import threading
@@ -21,7 +19,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import settings
 from torch.utils.data import DataLoader
 
 import streamwds
@@ -55,9 +52,9 @@ from streamwds import (
 from streamwds.errors import CacheError, CacheWarning, CompositionError, EncodeError, FunctionError, SourceError
 from streamwds.testing import check_resume, same_items
 from tests.descriptors import open_below
+from tests.processes import files_of_at_most, fork, forked
 
-DEEP = settings.default is not None and settings.default.max_examples >= 1000
-fork = multiprocessing.get_context("fork")
+DEEP = os.environ.get("STREAMWDS_PROFILE") == "deep"
 
 
 class Counted:
@@ -253,16 +250,6 @@ def test_a_value_that_can_not_be_kept_is_named(db: Path) -> None:
         assert rows(db) == 3
     with pytest.raises(EncodeError, match="can't be kept"):
         list([Odd()] | cache_samples(db.with_name("other.db"), 100))
-
-
-@contextlib.contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_is_one_warning(db: Path) -> None:
@@ -514,9 +501,7 @@ def test_a_forked_process_does_not_write_its_parents_items(db: Path) -> None:
         nonlocal items
         del items
 
-    child = fork.Process(target=forget)
-    child.start()
-    child.join()
+    assert forked(forget) == 0
     assert rows(db) == 0
     assert [*found, *items] == list(range(100))
     assert rows(db) == 100
@@ -530,17 +515,12 @@ def test_a_forked_process_does_not_read_by_its_parents_connection(db: Path) -> N
 
     def read_on() -> None:
         nonlocal items
-        try:
+        with pytest.raises(SourceError, match="in a forked process"):
             list(items)
-        except SourceError:
-            del items
-            os._exit(0 if list(stream) == list(range(100)) else 3)
-        os._exit(4)
+        del items
+        assert list(stream) == list(range(100))
 
-    child = fork.Process(target=read_on)
-    child.start()
-    child.join()
-    assert child.exitcode == 0
+    assert forked(read_on) == 0
     assert [*found, *items] == list(range(100))
 
 

@@ -6,11 +6,9 @@ import contextlib
 import errno
 import gzip
 import io
-import multiprocessing
 import os
 import pickle
 import random
-import resource
 import signal
 import threading
 import time
@@ -21,7 +19,6 @@ from typing import Any, BinaryIO, cast
 
 import attrs
 import pytest
-from hypothesis import settings
 
 import streamwds
 from streamwds import (
@@ -47,9 +44,9 @@ from streamwds.testing import check_resume
 from tests.archives import PACK, Pieces
 from tests.descriptors import open_below
 from tests.faults import Faults
+from tests.processes import files_of_at_most, fork, forked
 
-DEEP = settings.default is not None and settings.default.max_examples >= 1000
-fork = multiprocessing.get_context("fork")
+DEEP = os.environ.get("STREAMWDS_PROFILE") == "deep"
 
 
 def write(path: Path, samples: int = 5, size: int = 1000) -> str:
@@ -351,17 +348,6 @@ def test_a_changed_file_that_others_read_is_left_to_them(names: list[str], folde
 
 
 # ---- disks that fail
-
-
-@contextlib.contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """No file may grow beyond so many bytes, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("sized", [True, False])
@@ -705,9 +691,7 @@ def test_a_forked_process_leaves_its_parents_files_alone(large: list[str], folde
         list(items)
         del items
 
-    child = fork.Process(target=read_on)
-    child.start()
-    child.join()
+    assert forked(read_on) == 0
     assert len(kept(folder)) == 1
     assert kept(folder)[0].endswith(".partial")
     assert [*found, *items] == list(urls(large[0]) | tarsamples)
@@ -804,9 +788,7 @@ def test_what_a_killed_process_left_is_removed_and_stored_anew(large: list[str],
         next(items)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    child = fork.Process(target=read_some)
-    child.start()
-    child.join()
+    assert forked(read_some) == -signal.SIGKILL
     assert [name[-8:] for name in kept(folder)] == [".partial"]
     assert len(list(urls(large[:1]) | tarsamples(cache=cache))) == 5
     assert [name[-7:] for name in kept(folder)] == [".cached"]

@@ -24,6 +24,7 @@ from streamwds.tar.samples import group_by_keys
 from streamwds.testing import check_resume
 from tests.archives import archive
 from tests.faults import Fault, Faults, Request
+from tests.processes import forked
 
 DEEP = os.environ.get("STREAMWDS_PROFILE") == "deep"
 QUICK = Gopen(timeout=5, retries=4, patience=0.02)  # (waits next to nothing between tries)
@@ -532,12 +533,9 @@ def test_a_forked_process_goes_on_by_a_connection_of_its_own() -> None:
 
         def read_on() -> None:
             some = b"".join(file.read(10_000) for _ in range(10))
-            os._exit(0 if DATA[len(begun) :].startswith(some) else 3)
+            assert DATA[len(begun) :].startswith(some)
 
-        child = multiprocessing.get_context("fork").Process(target=read_on)
-        child.start()
-        child.join()
-        assert child.exitcode == 0
+        assert forked(read_on) == 0
         assert begun + file.read() == DATA
         assert server.ranges_asked() == [None, len(begun)]  # (the child's)
 

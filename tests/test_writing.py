@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -34,6 +33,7 @@ from streamwds.errors import (
     WriteError,
 )
 from streamwds.testing import check_resume
+from tests.processes import files_of_at_most
 
 DEEP = os.environ.get("STREAMWDS_PROFILE") == "deep"
 
@@ -462,17 +462,10 @@ def test_counts_of_skipped_samples_go_on(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_file_that_may_not_grow(tmp_path: Path, suffix: str) -> None:
     """The disk's end in the middle of a write, which then takes fewer bytes than it was given."""
     given = [{"__key__": str(n), "bin": random.Random(n).randbytes(1000)} for n in range(200)]
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     for limit in (0, 1, 70_000, 100_001):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-        try:
-            with pytest.raises(WriteError, match="File too large"):
-                given | write_to(f"{tmp_path}/%d.tar{suffix}")
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        with files_of_at_most(limit), pytest.raises(WriteError, match="File too large"):
+            given | write_to(f"{tmp_path}/%d.tar{suffix}")
         assert names(tmp_path) == []
-    signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_a_full_device() -> None:

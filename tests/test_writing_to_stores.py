@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import pytest
 from streamwds import Gopen, ShardWriter, TarWriter, Written, decode, map, tarsamples, tee, urls, write_to
 from streamwds.errors import WriteError
 from tests.faults import Fault, Faults
+from tests.processes import files_of_at_most
 from tests.servers import s3
 
 DEEP = os.environ.get("STREAMWDS_PROFILE") == "deep"
@@ -350,18 +350,10 @@ def test_a_store_that_goes_on_failing_is_one_error_without_secrets(failing: type
     assert "word" not in str(caught.value)
 
 
-def test_a_disk_too_small_for_what_is_kept(tmp_path: Path) -> None:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
-    try:
-        with pytest.raises(
-            WriteError, match=r"is kept in .* until it is complete, and can't be: .* TMPDIR names another"
-        ):
-            samples(3000) | map(passed) | write_to("memory://bucket/full/%d.tar")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
+def test_a_disk_too_small_for_what_is_kept() -> None:
+    said = r"is kept in .* until it is complete, and can't be: .* TMPDIR names another"
+    with files_of_at_most(100_000), pytest.raises(WriteError, match=said):
+        samples(3000) | map(passed) | write_to("memory://bucket/full/%d.tar")
     assert fsspec.filesystem("memory").find("/bucket/full") == []
 
 
