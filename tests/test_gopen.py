@@ -155,6 +155,9 @@ def test_gopen_reads_through_a_buffer(path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("GOPEN_BUFFER", "0")
     with gopen(path) as file:
         assert isinstance(file, io.RawIOBase)
+    monkeypatch.setenv("GOPEN_BUFFER", "256k")
+    with pytest.raises(ValueError, match="GOPEN_BUFFER is a number of bytes, not '256k'"):
+        gopen(path)
 
 
 def test_gopen_tells(path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

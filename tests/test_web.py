@@ -550,6 +550,23 @@ def test_putting_a_file() -> None:
         assert content(server) == DATA
 
 
+@pytest.mark.parametrize(("status", "followed"), [(302, True), (307, True), (303, False)])
+def test_what_is_put_may_be_sent_elsewhere(status: int, followed: bool) -> None:
+    def fault(request: Request) -> Fault | None:
+        return None if request.path == "/there" else Fault(status, {"Location": "/there"})
+
+    with Faults({}, fault) as server:
+        target = gopen(f"{server.url}/here", "wb", retries=0)
+        target.write(DATA)
+        if followed:
+            target.close()
+            assert server.files == {"/there": DATA}
+        else:
+            with pytest.raises(WriteError, match="answers 303"):
+                target.close()
+            assert server.files == {}
+
+
 def test_what_fails_is_not_put() -> None:
     with Faults({}) as server:
         with pytest.raises(ZeroDivisionError), gopen(server.url + "/a.tar", "wb") as file:

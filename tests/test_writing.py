@@ -476,6 +476,14 @@ def test_a_full_device() -> None:
             writer.close()
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_folders_that_can_not_be_there(tmp_path: Path, resume: bool) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for folder, said in (("file", "Not a directory"), ("a\0b", "null byte")):
+        with pytest.raises(WriteError, match=said):
+            samples(3) | wds.identity | write_to(f"{tmp_path}/{folder}/%d.tar", resume=resume)
+
+
 def test_a_record_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(WriteError, match="No such file"):
         samples(3) | wds.identity | write_to(tmp_path / "no" / "%d.tar", resume=True)

@@ -238,9 +238,16 @@ def gopen(url: Name, mode: str = "rb", offset: int = 0, *, bufsize: int | None =
         return Writing(opener.create(name), name)
     if mode != "rb":
         raise ValueError(f'mode is "rb", or "wb" without an offset; not {mode!r}{f" at {offset}" if offset else ""}')
+    size = _buffer() if bufsize is None else bufsize
     raw: Any = opener(name, offset)
-    size = int(os.environ.get("GOPEN_BUFFER", BUFFER)) if bufsize is None else bufsize
     return raw if size <= 0 else io.BufferedReader(raw, size)
+
+
+def _buffer() -> int:
+    given = os.environ.get("GOPEN_BUFFER", str(BUFFER))
+    if not given.isdecimal():
+        raise ValueError(f"GOPEN_BUFFER is a number of bytes, not {given!r}")
+    return int(given)
 
 
 def open_for_writing(url: Name, opener: Gopen | None = None) -> Target:

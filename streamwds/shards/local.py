@@ -142,6 +142,9 @@ class Partial:
             os.unlink(self.temporary)
 
 
+_ABSENT = (FileNotFoundError, NotADirectoryError, ValueError)  # (ValueError: a path with a NUL)
+
+
 class LocalPlace:
     """Where a file lies, or may lie."""
 
@@ -157,14 +160,14 @@ class LocalPlace:
 
     def remove(self) -> None:
         """Remove it, if it is there."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(*_ABSENT):
             os.unlink(self._path)
 
     def tidy(self) -> None:
         """Remove what killed writers of this file left beside it."""
         folder, name = os.path.split(self._path)
         partial = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{8}}\.partial")
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(*_ABSENT):
             for entry in os.listdir(folder or "."):
                 if partial.fullmatch(entry):
                     with contextlib.suppress(FileNotFoundError):

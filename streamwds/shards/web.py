@@ -34,6 +34,7 @@ __all__ = ["create_web", "forget_connections", "open_web"]
 
 PIECE = 1 << 18
 REDIRECTS = 10
+REDIRECTING = frozenset({301, 302, 303, 307, 308})  # (303 after a PUT leads to something else than its place)
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 RANGE = re.compile(r"bytes (?:(?P<first>\d+)-(?P<last>\d+)|\*)/(?P<total>\d+|\*)")
@@ -229,7 +230,7 @@ def _request(method: str, url: str, options: Gopen, headers: Mapping[str, str], 
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 raise OpenError(f"the server's certificate is not trusted: {_said(error)}", url=url) from error
             raise Passing(_said(error)) from error
-        if response.status not in (301, 302, 303, 307, 308):
+        if response.status not in REDIRECTING or (response.status == 303 and body is not None):
             if response.status in PASSING:
                 _finish(response)
                 raise Passing(_refusal(response), _retry_after(response.headers.get("Retry-After")))
