@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import fsspec
+import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
@@ -23,6 +24,7 @@ from streamwds.shards.gopen import Scheme, open_for_writing
 from streamwds.shards.local import scheme_of
 from streamwds.testing import check_resume
 from tests.archives import archive
+from tests.processes import files_of_at_most
 from tests.servers import s3
 
 DATA = archive([(b"%03d.bin" % n, bytes([n]) * (100 * n)) for n in range(50)])
@@ -298,6 +300,27 @@ def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.tar"]
     with pytest.raises(WriteError, match="No such file"):
         gopen(tmp_path / "no" / "folder", "wb")
+
+
+@pytest.mark.parametrize("url", ["{}/a.bin", "memory://buffers/a.bin", "pipe:cat > {}/a.bin"])
+def test_what_is_written_may_be_any_buffer(tmp_path: Path, url: str) -> None:
+    url, values = url.format(tmp_path), np.arange(12.0).reshape(3, 4)
+    with gopen(url, "wb", allow_pipe=True) as file:
+        assert file.write(values) == file.write(bytearray(96)) == 96
+    with gopen(f"{tmp_path}/a.bin" if url.startswith("pipe") else url) as file:
+        assert file.read() == values.tobytes() + bytes(96)
+
+
+def test_a_file_of_which_a_part_could_not_be_written_does_not_appear(tmp_path: Path) -> None:
+    for url, kind in ((f"{tmp_path}/a.tar", OSError), ("memory://full/a.tar", WriteError)):
+        file = gopen(url, "wb")
+        with files_of_at_most(1000), pytest.raises(kind):  # noqa: PT012
+            for _ in range(10):
+                file.write(DATA)
+        file.close()
+        with pytest.raises(OpenError):
+            gopen(url)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_targets_are_published_or_discarded(tmp_path: Path) -> None:

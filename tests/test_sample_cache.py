@@ -507,9 +507,11 @@ def test_a_forked_process_does_not_write_its_parents_items(db: Path) -> None:
     assert rows(db) == 100
 
 
-def test_a_forked_process_does_not_read_by_its_parents_connection(db: Path) -> None:
-    stream = range(100) | cache_samples(db, 1000)
-    list(stream)
+@pytest.mark.parametrize("as_object", [False, True])
+def test_a_forked_process_does_not_read_by_its_parents_connection(db: Path, as_object: bool) -> None:
+    cached = range(100) | cache_samples(db, 1000)
+    list(cached)
+    stream: Any = DBCache(db, 1000, verbose=False) if as_object else cached
     items = iter(stream)
     found = [next(items)]
 

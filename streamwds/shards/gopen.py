@@ -266,7 +266,12 @@ class Writing(io.BufferedIOBase):
         return True
 
     def write(self, data: Any, /) -> int:
-        return self._target.write(data)
+        try:
+            return self._target.write(data)
+        except BaseException:  # (what misses something in its middle must not appear, however it is closed)
+            self._target.discard()
+            super().close()
+            raise
 
     def close(self) -> None:
         if not self.closed:

@@ -97,11 +97,12 @@ def open_standard(url: str, offset: int, options: Gopen) -> BinaryIO:
 
 def write_all(file: Any, data: Any) -> int:
     """Write all of the bytes, also to a raw file, which may take fewer at a time; how many they are."""
-    left = memoryview(data)
+    left = memoryview(data).cast("B")
+    size = len(left)
     while left:
         written = file.write(left)
         left = left[len(left) if written is None else written :]  # (None: from files that don't count)
-    return len(data)
+    return size
 
 
 class Partial:

@@ -91,6 +91,14 @@ def _opened(dbname: str) -> Generator[sqlite3.Connection]:
         raise CacheError(f"this database can't be used: {error}", url=dbname) from error
 
 
+def _check_process(owner: int) -> None:
+    if os.getpid() != owner:
+        raise SourceError(
+            "an iterator that reads a database can't go on in a forked process; begin a new one there, with "
+            "iter(stream)"
+        )
+
+
 def _prepare(db: sqlite3.Connection, dbname: str) -> None:
     if _header(db) == (0, 0) and not db.execute("SELECT 1 FROM sqlite_master").fetchone():
         db.execute("PRAGMA synchronous = OFF")  # (an empty database is no loss)
@@ -258,11 +266,7 @@ class _Rows:
 
     def read(self, number: int) -> list[tuple[bytes, bytes]]:
         """Some items from a number on, with the positions behind them."""
-        if os.getpid() != self._owner:
-            raise SourceError(
-                "an iterator that reads a database can't go on in a forked process; begin a new one there, with "
-                "iter(stream)"
-            )
+        _check_process(self._owner)
         find = "SELECT data, at FROM samples WHERE reader = ? AND number >= ? ORDER BY number LIMIT ?"
         return self._db.execute(find, (self._reader, number, READ)).fetchall()
 
@@ -439,13 +443,14 @@ class DBCache(Generic[T]):
     def dbiter(self) -> Iterator[T]:
         """What is in the database, and nothing else."""
         with _opened(self.dbname) as db:
-            places = self._places(db)
+            places, owner = self._places(db), os.getpid()
             order: Iterable[int] = range(len(places))
             if self.shuffle:
                 context = attrs.evolve(self._context(), epoch=self._passes)
                 order = draws.permutation(draws.stage_key(context, "dbcache", 0, 0, per_worker=True), len(places))
                 self._passes += 1
             for place in order:
+                _check_process(owner)
                 data = db.execute("SELECT data FROM samples WHERE rowid = ?", places[place]).fetchone()[0]
                 yield _unpacked(data)
 
