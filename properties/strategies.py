@@ -418,6 +418,7 @@ _counting: list[st.SearchStrategy[Any]] = [
 _watching: list[st.SearchStrategy[Any]] = [
     st.builds(wds.info, n=_few, every=st.sampled_from([None, 2]), to=st.just(nowhere)),
     st.builds(wds.log_keys, st.just(str(FOLDER / "keys.log"))),
+    st.just(wds.non_empty),
 ]
 _passes: list[st.SearchStrategy[Any]] = [
     st.builds(wds.repeat, st.sampled_from([1, 2, 2, 3])),
@@ -482,7 +483,8 @@ def _after_any(kind: str) -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
     yield (kind, st.builds(wds.shuffle, _sizes, initial=st.none() | _sizes, seed=_seeds))
     yield (kind, st.builds(wds.select, st.sampled_from([wanted, functools.partial(wanted)]), handler=_handlers))
     yield (kind, st.builds(wds.map, st.sampled_from([same, sometimes_fails]), handler=_handlers))
-    yield (kind, st.sampled_from([wds.split_by_node, wds.split_by_worker, wds.split_samples, wds.everywhere]))
+    for _ in range(2):
+        yield (kind, st.sampled_from([wds.split_by_node, wds.split_by_worker, wds.split_samples, wds.everywhere]))
     yield (kind, st.one_of(_counting))
     yield (kind, st.one_of(_passes))
     if kind in ("number", "sample"):
@@ -559,16 +561,20 @@ def _to(kind: str, made: st.SearchStrategy[Any]) -> Drawn:
     return made.map(lambda stage: (stage, kind))
 
 
+def _either(lists: Iterable[list[st.SearchStrategy[Any]]]) -> st.SearchStrategy[Any]:
+    """One of the strategies of one of the lists: the few of a short list are not lost among those of a long one."""
+    return st.sampled_from([found for found in lists if found]).flatmap(st.one_of)
+
+
 @functools.cache
 def _stage_after(kind: str) -> Drawn:
-    general, special = ([_to(after, made) for after, made in found(kind)] for found in (_after_any, _after))
-    return st.booleans().flatmap(lambda own: st.one_of(special if own and special else general))
+    return _either([_to(after, made) for after, made in found(kind)] for found in (_after_any, _after))
 
 
 @functools.cache
 def _step_to(before: str, after: str) -> st.SearchStrategy[wds.Stage[Any, Any]]:
     """A stage that leads from one kind to another."""
-    return st.one_of([made for kind, made in (*_after(before), *_after_any(before)) if kind == after])
+    return _either([made for kind, made in found(before) if kind == after] for found in (_after_any, _after))
 
 
 @st.composite

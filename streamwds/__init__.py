@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     )
     from streamwds.composing import compose, pipeline
     from streamwds.elastic import redistribute
+    from streamwds.sampling import ChunkedSampler
     from streamwds.shards.cache import ShardCache, cache_shards, guess_shard, shard_uuid
     from streamwds.shards.gopen import Gopen, gopen, gopen_schemes
     from streamwds.shards.opening import Shard, open_shards
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     from streamwds.stages.chance import resampled, rsample, shuffle_shards
     from streamwds.stages.counting import skip, slice, take
     from streamwds.stages.decoding import decode, xdecode
-    from streamwds.stages.distribution import equalize, fraction
+    from streamwds.stages.distribution import equalize, fraction, non_empty
     from streamwds.stages.elements import map_dict, map_tuple, transform_with
     from streamwds.stages.epochs import repeat, with_epoch, with_length
     from streamwds.stages.fields import extract_keys, getfirst, to_tuple
@@ -98,6 +99,7 @@ else:
             "streamwds.checks": "",
             "streamwds.composing": "compose pipeline",
             "streamwds.hooks": "",
+            "streamwds.sampling": "ChunkedSampler",
             "streamwds.stages.associating": "associate",
             "streamwds.stages.bucketing": "bucket_batched",
             "streamwds.stages.elements": "map_dict map_tuple transform_with",
@@ -113,7 +115,7 @@ else:
             "streamwds.stages.caching": "DBCache cache_samples",
             "streamwds.stages.chance": "resampled rsample shuffle_shards",
             "streamwds.stages.decoding": "decode xdecode",
-            "streamwds.stages.distribution": "equalize fraction",
+            "streamwds.stages.distribution": "equalize fraction non_empty",
             "streamwds.stages.epochs": "repeat with_epoch with_length",
             "streamwds.stages.interleave": "interleave",
             "streamwds.stages.joining": "join",
@@ -129,6 +131,7 @@ else:
 __all__ = [
     "Batch",
     "CacheStream",
+    "ChunkedSampler",
     "Context",
     "Continue",
     "DBCache",
@@ -185,6 +188,7 @@ __all__ = [
     "mix",
     "mock",
     "must_decode",
+    "non_empty",
     "numpy_audio",
     "numpy_video",
     "open_shards",
