@@ -37,6 +37,7 @@ __all__ = [
     "Pipeline",
     "ShardSpec",
     "contexts",
+    "each_stage",
     "outcome",
     "pipelines",
     "same_outcome",
@@ -654,6 +655,35 @@ def pipelines(draw: st.DrawFn, source: st.SearchStrategy[tuple[Any, str]] | None
     data, kind = draw(sources() if source is None else source)
     chain = draw(_chains(kind, most))
     return Pipeline(data, chain, draw(contexts(several=splits(chain) == {"node", "worker"})))
+
+
+_LEADING: dict[str, tuple[str, tuple[wds.Stage[Any, Any], ...]]] = {
+    "shard": ("url", (wds.open_shards,)),
+    "member": ("url", (wds.open_shards, wds.tarfiles)),
+    "tuple": ("sample", (wds.to_tuple("__key__"),)),
+    "field": ("sample", (wds.map(operator.itemgetter("__key__")),)),
+    "list of number": ("number", (wds.batched(2, collate=list),)),
+    "columns of sample": ("sample", (wds.to_tuple("__key__") | wds.batched(2),)),
+}
+
+
+def each_stage() -> Iterator[st.SearchStrategy[Pipeline]]:
+    """For each stage of the tables from which `pipelines` are drawn, short pipelines that end with it; and sources."""
+    for kind in ("number", "sample", "url"):
+        yield _several(
+            kind, _numbers if kind == "number" else samples() if kind == "sample" else _paths(whole=True)
+        ).map(lambda pair: Pipeline(pair[0], ()))
+    for found in (_after, _after_any):
+        for kind in KINDS:
+            first, leading = _LEADING.get(kind, (kind, ()))
+            data = sources(whole=True, kinds=(first,), several=False)
+            for _, made in found(kind):
+                yield st.builds(
+                    lambda pair, stage, fixed, leading=leading: Pipeline(pair[0], (*leading, stage), fixed),
+                    data,
+                    made,
+                    contexts(several=False),
+                )
 
 
 EVERYTHING: dict[str, Any] = {name: getattr(wds, name) for name in wds.__all__}

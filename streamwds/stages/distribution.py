@@ -1,4 +1,4 @@
-"""Stages that say how much of the data goes where: equalize, non_empty, fraction. (Who reads what: shards/splitting.)"""
+"""Stages that say how much of the data goes where: equalize, non_empty, fraction. (Who reads it: shards/splitting.)"""
 
 from __future__ import annotations
 
