@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -129,6 +132,7 @@ def test_every_name_of_the_installed_packages_is_listed() -> None:
     assert modules == found.keys()
     for module, names in found.items():
         check_all_there(TABLES[module], names, module)
+    assert "expand_urls" in found["webdataset.shardlists"]
 
 
 @pytest.mark.parametrize("name", [heading for heading in TABLES if heading.startswith("Methods of ")])
@@ -158,6 +162,13 @@ def looked_up(dotted: str) -> Any:
     return found
 
 
+@functools.cache
+def commands() -> set[str]:
+    """The words on the command line's page of help."""
+    done = subprocess.run([sys.executable, "-m", "streamwds", "--help"], capture_output=True, text=True, check=True)
+    return set(re.findall(r"\w+", done.stdout))
+
+
 @pytest.mark.parametrize("heading", TABLES)
 def test_what_is_ours_is_there(heading: str) -> None:
     for theirs, ours in TABLES[heading]:
@@ -170,6 +181,8 @@ def test_what_is_ours_is_there(heading: str) -> None:
         assert match is not None, f"{heading}: {theirs} is neither a name, nor code, nor left out: {ours!r}"
         if re.fullmatch(r"streamwds(\.\w+)+", match[1]):
             assert looked_up(match[1]) is not None
+        elif command := re.fullmatch(r"streamwds (\w+)", match[1]):
+            assert command[1] in commands()
         else:
             ast.parse(match[1], mode="eval")
 
@@ -185,6 +198,6 @@ def test_idioms_call_what_is_there() -> None:
     builtins: Mapping[str, Any] = vars(import_module("builtins"))
     for rows in TABLES.values():
         for row in rows:
-            if (match := re.fullmatch(r"`([^`]+)`", row.ours)) and not match[1].startswith("streamwds."):
+            if (match := re.fullmatch(r"`([^`]+)`", row.ours)) and not match[1].startswith("streamwds"):
                 unknown = called(match[1]) - set(streamwds.__all__) - theirs_or_yours - builtins.keys()
                 assert not unknown, f"{row.theirs}: {match[1]}"

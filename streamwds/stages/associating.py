@@ -91,6 +91,7 @@ def associate_items(
 @attrs.frozen(repr=False, slots=False)
 class Associate(Lifted[Sample, Sample]):
     name: ClassVar[str] = "associate"
+    keeps: ClassVar[bool] = True
     takes: ClassVar[str | None] = "Sample"
     yields: ClassVar[str | None] = "Sample"
     decides: ClassVar[bool] = False

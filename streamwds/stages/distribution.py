@@ -72,6 +72,7 @@ class NonEmpty(Step[Any, Any]):
     """Passes everything on. Remembers nothing: where there is a position, there was an item."""
 
     name: ClassVar[str] = "non_empty"
+    keeps: ClassVar[bool] = True
     ready: ClassVar[bool] = True
     same: ClassVar[bool] = True
     decides: ClassVar[bool] = False

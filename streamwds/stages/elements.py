@@ -53,6 +53,7 @@ def map_dict_items(
 @attrs.frozen(repr=False, slots=False)
 class MapDict(Lifted[Sample, Sample]):
     name: ClassVar[str] = "map_dict"
+    keeps: ClassVar[bool] = True
     takes: ClassVar[str | None] = "Sample"
     yields: ClassVar[str | None] = "Sample"
     functions: Mapping[str, Function] = option(check=_check_functions)
@@ -130,6 +131,7 @@ def map_tuple_items(
 @attrs.frozen(repr=False, slots=False)
 class MapTuple(Lifted["tuple[Any, ...]", "tuple[Any, ...]"]):
     name: ClassVar[str] = "map_tuple"
+    keeps: ClassVar[bool] = True
     takes: ClassVar[str | None] = "tuple"
     yields: ClassVar[str | None] = "tuple"
     functions: tuple[Function | None, ...] = option(star=True, check=_check_each)

@@ -230,6 +230,7 @@ def extract_keys_items(
 @attrs.frozen(repr=False, slots=False)
 class ExtractKeys(Lifted[Sample, "tuple[Any, ...]"]):
     name: ClassVar[str] = "extract_keys"
+    keeps: ClassVar[bool] = True
     takes: ClassVar[str | None] = "Sample"
     yields: ClassVar[str | None] = "tuple"
     decides: ClassVar[bool] = False

@@ -71,6 +71,7 @@ def rename_items(
 @attrs.frozen(repr=False, slots=False)
 class Rename(Lifted[Sample, Sample]):
     name: ClassVar[str] = "rename"
+    keeps: ClassVar[bool] = True
     takes: ClassVar[str | None] = "Sample"
     yields: ClassVar[str | None] = "Sample"
     decides: ClassVar[bool] = False
@@ -176,6 +177,7 @@ def rename_keys_items(
 @attrs.frozen(repr=False, slots=False)
 class RenameKeys(Lifted[Sample, Sample]):
     name: ClassVar[str] = "rename_keys"
+    keeps: ClassVar[bool] = True
     takes: ClassVar[str | None] = "Sample"
     yields: ClassVar[str | None] = "Sample"
     decides: ClassVar[bool] = False

@@ -77,6 +77,7 @@ def _every(n: object) -> None:
 @attrs.frozen(repr=False, slots=False)
 class Info(Lifted[Any, Any]):
     name: ClassVar[str] = "info"
+    keeps: ClassVar[bool] = True
     same: ClassVar[bool] = True
     decides: ClassVar[bool] = False
     fmt: str | None = option(None, positional=True)
@@ -146,6 +147,7 @@ def log_keys_items(path: Any, items: Iterable[Any], *, context: Context | None =
 @attrs.frozen(repr=False, slots=False)
 class LogKeys(Lifted[Any, Any]):
     name: ClassVar[str] = "log_keys"
+    keeps: ClassVar[bool] = True
     same: ClassVar[bool] = True
     decides: ClassVar[bool] = False
     path: str = option(convert=os.fspath)
