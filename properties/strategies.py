@@ -398,8 +398,8 @@ def _bucketing(kind: str) -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
     large = [{"max_items": 2}, {"max_items": 3, "max_tokens": 10}, {"max_tokens": 6}]
     options = {"window": _sizes | st.just(20), "partial": st.sampled_from([True, True, False]), "handler": _handlers}
 
-    def made(large: dict[str, int], bounds: Any, pad: Any, collate: Any, **options: Any) -> wds.Stage[Any, Any]:
-        collated = {} if collate is None else {"collate": collate}
+    def made(large: Any, bounds: Any, pad: Any, collate: Any, **options: Any) -> Any:
+        collated: Any = {} if collate is None else {"collate": collate}
         return wds.bucket_batched(length_of, **large, bounds=bounds, pad=pad, **collated, **options)
 
     for after, collate in ((_batch_of(kind), None), ("list of " + kind, list)):

@@ -40,7 +40,7 @@ def checkcallable(value: F, msg: str = "") -> F:
     >>> checkcallable(len)
     <built-in function len>
     """
-    if not callable(value):  # pyright: ignore[reportUnnecessaryComparison]
+    if not callable(value):
         raise _fail("something that can be called is wanted", value, msg)
     return value
 

@@ -116,7 +116,7 @@ def bucket_batched(key: Any, items: Iterable[Any], **options: Any) -> Iterator[A
 @_curried
 def pack(length: int, fields: Any, samples: Iterable[Any], **options: Any) -> Iterator[Any]:
     """Sequences in samples of one fixed length, from a field or several; options as those of the stage."""
-    return _run(Pack(length, [fields] if isinstance(fields, str) else fields, **options), samples)
+    return _run(Pack(length, (fields,) if isinstance(fields, str) else tuple(fields), **options), samples)
 
 
 @_curried

@@ -175,7 +175,7 @@ def by_glob(*functions: tuple[str, Callable[[bytes], Any]]) -> Globs:
     [{'left.txt': [b'1', b'2'], 'txt': '1 2'}]
     """
     for pair in functions:
-        if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[0], str) or not callable(pair[1]):  # pyright: ignore[reportUnnecessaryIsInstance, reportUnnecessaryComparison]
+        if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[0], str) or not callable(pair[1]):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f'by_glob takes pairs of a glob and a function, as in ("*.png", f), not {pair!r:.80}')
     return Globs("by_glob", functions)
 

@@ -246,6 +246,19 @@ def bucket_batched(
     pad: Pad = None,
     bounds: Sequence[int] | None = None,
     window: int = 10_000,
+    collate: type[list[Any]],
+    partial: bool = True,
+    handler: Handler = reraise_exception,
+) -> Stage[Any, list[Any]]: ...
+@overload
+def bucket_batched(
+    key: Callable[[Any], int] | str,
+    *,
+    max_items: int | None = None,
+    max_tokens: int | None = None,
+    pad: Pad = None,
+    bounds: Sequence[int] | None = None,
+    window: int = 10_000,
     collate: Callable[[list[I]], O],
     partial: bool = True,
     handler: Handler = reraise_exception,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias, cast
 
 import attrs
 from numpy.typing import DTypeLike, NDArray
@@ -286,6 +286,6 @@ def xdecode(
     [{'__key__': 'a', 'left.raw': [b'1', b'2'], 'txt': 'ab'}]
     """
     pairs = (*functions, *((f"*.{extension}", function) for extension, function in more.items()))
-    globs = by_glob(*((glob, bytes if function is False else function) for glob, function in pairs))
+    globs = by_glob(*((glob, bytes if function is False else cast("Any", function)) for glob, function in pairs))
     post = (by_table, no_decoder) if must_decode else None
     return Stage((Decode((globs,), post=post, handler=handler),))

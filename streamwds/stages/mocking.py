@@ -31,7 +31,7 @@ class Mock(Source):
     bound: ClassVar[bool] = True
 
     @property
-    def kind(self) -> str | None:  # type: ignore[override]
+    def kind(self) -> str | None:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
         return None if callable(self.item) else kind_of(self.item)
 
     def items(self, start: int) -> Iterator[Any]:

@@ -44,8 +44,8 @@ class _Bins:
     def add(self, sample: Any) -> list[list[Piece]]:
         """The first pack that has room takes it; if none has, the fullest is given out."""
         n = self.step.measured(sample)
-        if n > self.step.length:
-            message = f"its sequences have {n} elements, and a pack has {self.step.length}: cut them, or say split=True"
+        if n > self.step.size:
+            message = f"its sequences have {n} elements, and a pack has {self.step.size}: cut them, or say split=True"
             raise CollateError.about(sample, message)
         if n == 0:
             return []
@@ -54,7 +54,7 @@ class _Bins:
         if place is None:
             if len(self.room) == self.step.bins:
                 given.append(self._take(self.room.index(min(self.room))))
-            self.room.append(self.step.length)
+            self.room.append(self.step.size)
             self.packs.append([])
             place = len(self.room) - 1
         self.packs[place].append(Piece(sample, 0, n))
@@ -96,7 +96,7 @@ class Pack(Windowed):
     name: ClassVar[str] = "pack"
     takes: ClassVar[str | None] = "Sample"
     yields: ClassVar[str | None] = "Sample"
-    length: int = option(check=_check_length)
+    size: int = option(check=_check_length)
     fields: tuple[str, ...] = option(star=True, check=_check_fields)
     split: bool = option(False)
     pad: float | Mapping[str, float] = option(0, decides=False, check=_check_pad)
@@ -123,7 +123,8 @@ class Pack(Windowed):
         return lengths[self.fields[0]]
 
     def made(self, group: list[Piece]) -> Sample:
-        return collated(self._packed, group)
+        made: Sample = collated(self._packed, group)
+        return made
 
     def _packed(self, pieces: list[Piece]) -> Sample:
         first = pieces[0]
@@ -141,7 +142,7 @@ class Pack(Windowed):
         return made
 
     def _filled(self, array: NDArray[Any], fill: float) -> NDArray[Any]:
-        missing = self.length - len(array)
+        missing = self.size - len(array)
         return np.concatenate([array, np.full((missing, *array.shape[1:]), fill, array.dtype)]) if missing else array
 
     # ---- whole, or split
@@ -156,7 +157,7 @@ class Pack(Windowed):
         used, expected, before = self.recall(at)
         guard = run.guard(self.handler)
         pieces: list[Piece] = []
-        room = self.length
+        room = self.size
         for sample, end in upstream(before):
             guard.seen += 1
             try:
@@ -173,7 +174,7 @@ class Pack(Windowed):
                 pieces.append(Piece(sample, used, used + size))
                 used, room = used + size, room - size
                 if not room:
-                    full, pieces, room = pieces, [], self.length
+                    full, pieces, room = pieces, [], self.size
                     try:
                         made = self.made(full)
                     except StreamwdsError as error:

@@ -150,7 +150,7 @@ class LogKeys(Lifted[Any, Any]):
     keeps: ClassVar[bool] = True
     same: ClassVar[bool] = True
     decides: ClassVar[bool] = False
-    path: str = option(convert=os.fspath)
+    path: str | os.PathLike[str] = option(convert=os.fspath)
 
     def plain(self, run: Run, items: Iterator[Any]) -> Iterator[Any]:
         return log_keys_items(self.path, items, context=run.context)
