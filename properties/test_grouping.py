@@ -103,7 +103,7 @@ def test_whole_sequences_stay_whole(samples: list[Sample], length: int, bins: in
     assert sorted(unpacked(packs)) == sorted(expected)
 
 
-@given(texts(longest=40), st.integers(1, 12))
+@given(texts(longest=20), st.integers(1, 12))
 def test_split_sequences_come_one_behind_the_other_without_a_gap(samples: list[Sample], length: int) -> None:
     packs = samples | pack(length, "tokens", split=True) | list
     row = [token for sample in samples for token in sample["tokens"].tolist()]
@@ -118,7 +118,7 @@ def test_pack_resumes(samples: list[Sample], length: int, bins: int, window: int
     check_resume(pack(length, "tokens", bins=bins, window=window), samples)
 
 
-@given(texts(longest=40), st.integers(1, 12))
+@given(texts(longest=20), st.integers(1, 12))
 def test_pack_resumes_within_a_sequence(samples: list[Sample], length: int) -> None:
     check_resume(pack(length, "tokens", split=True), samples)
 

@@ -264,7 +264,7 @@ def test_info_shows_the_first_and_every_so_many(caplog: pytest.LogCaptureFixture
     samples = [{"__key__": "a", "x": np.zeros((2, 3), np.uint8), "jpg": b"\xff" * 100, "t": torch.zeros(2)}]
     list(samples | info(width=12, to=shown.append))
     assert shown == [
-        "---\n__key__: 'a'\nx: ndarray (2, 3) uint8\njpg: b'\\xff\\xff\\xf… (100)\nt: Tensor (2,) torch.float32"
+        "---\n__key__: 'a'\nx: ndarray (2, 3) uint8\njpg: b'\\xff\\xff\\x… (100)\nt: Tensor (2,) torch.float32"
     ]
     with caplog.at_level(logging.INFO):
         list([CAT] | info("{__key__} {cls}", to=logging.getLogger("seen").info))
