@@ -211,6 +211,7 @@ def test_what_is_no_sample_is_told(stage: Any) -> None:
         (lambda: bucket_batched(len, max_items=2, pad="x"), "pad is a number"),  # type: ignore[call-overload]
         (lambda: pack(0, "x"), "at least 1"),
         (lambda: pack(9), "fields that hold sequences"),
+        (lambda: pack(9, "x", "positions"), "pack makes a field 'positions' itself"),
         (lambda: info(every=0), "every"),
         (lambda: mock(1, -1), "a number of items"),
     ],

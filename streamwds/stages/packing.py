@@ -79,6 +79,8 @@ def _check_length(n: object) -> None:
 def _check_fields(fields: tuple[Any, ...]) -> None:
     if not fields or not all(isinstance(field, str) and field for field in fields):
         raise ValueError(f'pack takes the fields that hold sequences, as in pack(2048, "tokens"), not {fields!r}')
+    if taken := {"__key__", "segment_ids", "positions"}.intersection(fields):
+        raise ValueError(f"pack makes a field {min(taken)!r} itself; rename that of the samples before")
 
 
 def _check_pad(pad: Any) -> None:

@@ -124,6 +124,10 @@ def info(
 # ---- log_keys
 
 
+def _unwritten(path: Any, error: OSError) -> WriteError:
+    return WriteError(f"the log of keys can't be written: {error.strerror}", url=os.fspath(path))
+
+
 def log_keys_items(path: Any, items: Iterable[Any], *, context: Context | None = None) -> Iterator[Any]:
     """The items, of which each leaves a line in a file while it passes by."""
     context = Context() if context is None else context
@@ -131,14 +135,17 @@ def log_keys_items(path: Any, items: Iterable[Any], *, context: Context | None =
     try:
         file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     except OSError as error:
-        raise WriteError(f"the log of keys can't be written: {error.strerror}", url=os.fspath(path)) from error
+        raise _unwritten(path, error) from error
     try:
         for number, item in enumerate(items):
             known = item if isinstance(item, Mapping) else {}
             words = (str(known.get(field, "")) for field in ("__key__", "__url__"))
             line = "\t".join([str(number), who, *(word.replace("\t", " ").replace("\n", " ") for word in words)])
             # (one call for each line: lines of several processes do not run into each other)
-            os.write(file, f"{line}\n".encode("utf-8", "surrogateescape"))
+            try:
+                os.write(file, f"{line}\n".encode("utf-8", "backslashreplace"))
+            except OSError as error:
+                raise _unwritten(path, error) from error
             yield item
     finally:
         os.close(file)
