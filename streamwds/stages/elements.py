@@ -34,17 +34,19 @@ def map_dict_items(
     functions: Mapping[str, Function], samples: Iterable[Mapping[str, Any]], *, handler: Handler = reraise_exception
 ) -> Iterator[Sample]:
     """Samples with some of their fields changed, each by its function."""
+    pairs = list(functions.items())
 
     def changed(sample: Any) -> Sample:
         check_sample("map_dict", sample)
         result: Sample = {**sample}
-        for field, function in functions.items():
-            if field not in sample:
-                raise missing_field(sample, field)
-            try:
+        field, function = pairs[0]
+        try:
+            for field, function in pairs:
                 result[field] = function(sample[field])
-            except Exception as error:
-                raise failed(error, "map_dict", function, sample, field=field) from error
+        except Exception as error:
+            if field not in sample:
+                raise missing_field(sample, field) from None
+            raise failed(error, "map_dict", function, sample, field=field) from error
         return result
 
     return each_item(changed, samples, handler=handler)

@@ -39,7 +39,7 @@ def alternatives(names: str) -> tuple[str, ...]:
 
 def check_sample(name: str, item: object) -> None:
     """Raise if this is no sample, for a stage that takes samples."""
-    if not isinstance(item, Mapping):
+    if type(item) is not dict and not isinstance(item, Mapping):
         raise MissingFieldError(f"{name} takes samples (dicts of fields), not {item!r:.80}")
 
 

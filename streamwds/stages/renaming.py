@@ -45,25 +45,32 @@ def rename_items(
     """Samples with their fields renamed, by a mapping from new names to old ones."""
     choices = {new: alternatives(old) for new, old in names.items()}
 
+    def planned(there: tuple[str, ...]) -> tuple[list[str], dict[str, str], str | None]:
+        """The fields that stay, new name -> old one, and the first that is missing, by the names of all fields."""
+        found = {new: next((old for old in olds if old in there), None) for new, olds in choices.items()}
+        renamed = {new: old for new, old in found.items() if old is not None}
+        gone = set(renamed.values())
+        kept = [field for field in there if field not in gone and (keep or _meta(field))]
+        return kept, renamed, next((names[new] for new, old in found.items() if old is None), None)
+
+    memo = Memo(planned, most=4096)
+
     def renamed(sample: Any) -> Sample:
         check_sample("rename", sample)
-        found: dict[str, str] = {}
-        for new, olds in choices.items():
-            old = next(filter(sample.__contains__, olds), None)
-            if old is not None:
-                found[new] = old
-            elif missing_is_error:
-                raise missing_field(sample, ";".join(olds))
-        gone = set(found.values())
-        kept: Sample = {field: value for field, value in sample.items() if field not in gone and (keep or _meta(field))}
-        if twice := [new for new in found if new in kept]:
-            raise RenameError.about(
-                sample,
-                f"the sample has such a field already, and {found[twice[0]]!r} is to become it, too; rename that one "
-                "as well, or leave it out first",
-                field=twice[0],
-            )
-        return {**kept, **{new: sample[old] for new, old in found.items()}}
+        kept, found, missing = memo[tuple(sample)]
+        if missing is not None and missing_is_error:
+            raise missing_field(sample, missing)
+        result: Sample = {field: sample[field] for field in kept}
+        for new, old in found.items():
+            if new in result:
+                raise RenameError.about(
+                    sample,
+                    f"the sample has such a field already, and {old!r} is to become it, too; rename that one as well, "
+                    "or leave it out first",
+                    field=new,
+                )
+            result[new] = sample[old]
+        return result
 
     return each_item(renamed, samples, handler=handler)
 
