@@ -37,6 +37,7 @@ __all__ = [
     "Pipeline",
     "ShardSpec",
     "contexts",
+    "each_stage",
     "outcome",
     "pipelines",
     "same_outcome",
@@ -91,6 +92,22 @@ def numbered(item: wds.Sample, *, field: str) -> wds.Sample:
 
 def partner(n: int) -> wds.Sample:
     return {"__key__": f"{n}", "__url__": "partners", "more": n}
+
+
+def length_of(item: Any) -> int:
+    return chance(item, 5) % 9
+
+
+def tagged(key: str) -> wds.Sample | None:
+    return {"tag": key * 2} if chance(key, 6) < 80 else None
+
+
+def doubled(value: Any) -> Any:
+    return value * 2
+
+
+def nowhere(text: str) -> None:
+    """What `info` writes to, so that nobody has to read it."""
 
 
 def jittered(item: wds.Sample, rng: np.random.Generator) -> wds.Sample:
@@ -314,8 +331,8 @@ def sources(
     """What stands at the left of a pipe, and the kind of its items; with `several`, at times several streams as one."""
     paths = _paths(whole=whole)
     found: dict[str, st.SearchStrategy[Any]] = {
-        "number": _numbers,
-        "sample": samples() | samples(regular=True),
+        "number": _numbers | st.builds(wds.mock, st.sampled_from([7, abs]), _counts),
+        "sample": samples() | samples(regular=True) | st.builds(wds.mock, st.just(as_sample), _counts),
         "url": paths | paths.filter(bool).map(lambda urls: wds.urls(urls)),
     }
     return st.sampled_from(list(kinds)).flatmap(
@@ -377,11 +394,32 @@ def _batching(kind: str) -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
     )
 
 
+def _bucketing(kind: str) -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
+    large = [{"max_items": 2}, {"max_items": 3, "max_tokens": 10}, {"max_tokens": 6}]
+    options = {"window": _sizes | st.just(20), "partial": st.sampled_from([True, True, False]), "handler": _handlers}
+
+    def made(large: Any, bounds: Any, pad: Any, collate: Any, **options: Any) -> Any:
+        collated: Any = {} if collate is None else {"collate": collate}
+        return wds.bucket_batched(length_of, **large, bounds=bounds, pad=pad, **collated, **options)
+
+    for after, collate in ((_batch_of(kind), None), ("list of " + kind, list)):
+        bounds = st.sampled_from([None, (2, 5)])
+        yield (
+            after,
+            st.builds(made, st.sampled_from(large), bounds, st.sampled_from([None, 0]), st.just(collate), **options),
+        )
+
+
 _few = st.sampled_from(range(12))
 _counting: list[st.SearchStrategy[Any]] = [
     st.builds(wds.skip, st.sampled_from(range(5))),
     st.builds(wds.slice, _few, st.none() | _few, st.integers(1, 3)),
     st.builds(wds.slice, _few),
+]
+_watching: list[st.SearchStrategy[Any]] = [
+    st.builds(wds.info, n=_few, every=st.sampled_from([None, 2]), to=st.just(nowhere)),
+    st.builds(wds.log_keys, st.just(str(FOLDER / "keys.log"))),
+    st.just(wds.non_empty),
 ]
 _passes: list[st.SearchStrategy[Any]] = [
     st.builds(wds.repeat, st.sampled_from([1, 2, 2, 3])),
@@ -412,15 +450,42 @@ def sorted_by_name(items: list[Any]) -> list[Any]:
     return sorted(items, key=name_of)
 
 
-def _after(kind: str) -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
-    """The stages that can come after items of a kind, each with the kind of the items that come out."""
+def _on_fields() -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
+    """The stages that go by the fields of samples."""
+    yes = st.booleans()
+    names = st.sampled_from([{"txt2": "txt"}, {"seg.x": "npy;txt"}, {"cls": "txt"}])
+    options = {"missing_is_error": yes, "handler": _handlers}
+    yield ("sample", st.builds(wds.rename, names, keep=yes, **options))
+    pairs = st.sampled_from([("all", "*"), ("text", "*.txt;*.cls")])
+    yield (
+        "sample",
+        st.builds(
+            wds.rename_keys, pairs, keep_unselected=yes, must_match=yes, duplicate_is_error=yes, handler=_handlers
+        ),
+    )
+    patterns = st.sampled_from(["*", "*.t?t", "__*", "cls;npy"])
+    yield (
+        "tuple",
+        st.builds(wds.extract_keys, patterns, duplicate_is_error=yes, ignore_missing=yes, handler=_handlers),
+    )
+    yield ("sample", st.builds(wds.map_dict, st.sampled_from([{"txt": doubled}, {"cls": str}]), handler=_handlers))
+    yield ("sample", st.builds(wds.associate, st.sampled_from([{"1": {"tag": 1}, "a": {}}, tagged]), **options))
+    yield ("sample", st.builds(wds.xdecode, st.just(("t*", bytes.upper)), must_decode=yes, handler=_handlers))
+    packed = {"split": yes, "bins": _sizes, "window": _sizes | st.just(20), "handler": _handlers}
+    for _ in range(2):
+        yield ("sample", st.builds(wds.pack, st.sampled_from([1, 2, 3, 5]), st.just("npy"), **packed))
+
+
+def _after_any(kind: str) -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
+    """The stages that can come after items of any kind, each with the kind of the items that come out."""
     yield (kind, st.just(wds.identity))
     yield (kind, st.builds(wds.take, st.sampled_from(range(16))))
     yield (kind, st.builds(wds.shuffle, _sizes, initial=st.none() | _sizes, seed=_seeds))
     yield (kind, st.builds(wds.shuffle, _sizes, initial=st.none() | _sizes, seed=_seeds))
     yield (kind, st.builds(wds.select, st.sampled_from([wanted, functools.partial(wanted)]), handler=_handlers))
     yield (kind, st.builds(wds.map, st.sampled_from([same, sometimes_fails]), handler=_handlers))
-    yield (kind, st.sampled_from([wds.split_by_node, wds.split_by_worker, wds.split_samples, wds.everywhere]))
+    for _ in range(2):
+        yield (kind, st.sampled_from([wds.split_by_node, wds.split_by_worker, wds.split_samples, wds.everywhere]))
     yield (kind, st.one_of(_counting))
     yield (kind, st.one_of(_passes))
     if kind in ("number", "sample"):
@@ -431,6 +496,12 @@ def _after(kind: str) -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
     yield (kind, st.builds(wds.progress, st.just("bar"), total=st.sampled_from([None, 3])))
     yield ("list of " + kind, st.just(in_runs))
     yield from _batching(kind)
+    yield from _bucketing(kind)
+    yield (kind, st.one_of(_watching))
+
+
+def _after(kind: str) -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
+    """The stages that can come after items of this kind, and not of any other."""
     if kind == "number":
         yield (
             kind,
@@ -446,12 +517,18 @@ def _after(kind: str) -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
             kind,
             st.builds(wds.tee, _outputs, maxcount=_sizes, compress=st.sampled_from([False, "gz"]), handler=_handlers),
         )
+        yield from _on_fields()
         yield (kind, st.builds(wds.map, st.just(jittered), rng=st.just(True), seed=_seeds, handler=_handlers))
         yield (kind, st.builds(wds.fraction, st.sampled_from([0.0, 0.2]), st.sampled_from([0.7, 1]), _seeds))
         for _ in range(2):
             yield (kind, st.builds(wds.join, _partners, ahead=_sizes | st.just(20), handler=_handlers))
         yield ("number", st.just(wds.map(len)))
         yield ("field", st.just(wds.map(operator.itemgetter("__key__"))))
+    elif kind == "tuple":
+        functions = st.sampled_from([(repr,), (None, doubled), (sometimes_fails, None)])
+        for _ in range(2):
+            yield (kind, st.builds(lambda found, handler: wds.map_tuple(*found, handler=handler), functions, _handlers))
+        yield ("field", st.just(wds.unlisted) | st.builds(wds.unlisted, handler=_handlers))
     elif kind == "url":
         ahead = st.sampled_from([0, 0, 1, 3])
         yield ("sample", st.just(wds.tarsamples))
@@ -463,7 +540,7 @@ def _after(kind: str) -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
             yield (kind, st.builds(lambda seed, n: wds.resampled(seed) | wds.take(n), _seeds, st.integers(0, 9)))
         yield ("shard", st.just(wds.open_shards) | st.builds(wds.open_shards, handler=_handlers))
     elif kind == "shard":
-        for _ in range(6):
+        for _ in range(9):
             yield (kind, st.builds(wds.prefetch_shards, st.sampled_from([0, 1, 3])))
             yield (kind, st.builds(lambda cache: wds.cache_shards(cache.cache_dir, cache.cache_size), _caches))
         yield ("member", st.just(wds.tarfiles) | st.builds(wds.tarfiles, eof=_eofs, handler=_handlers))
@@ -473,6 +550,8 @@ def _after(kind: str) -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
         inner = kind.partition(" of ")[2]
         for _ in range(4):
             yield (inner, st.just(wds.unbatched) | st.builds(wds.unbatched, handler=_handlers))
+        if kind.startswith("list of "):
+            yield (inner, st.just(wds.unlisted) | st.builds(wds.unlisted, handler=_handlers))
         yield (
             inner,
             st.builds(wds.interleave, st.sampled_from([wds.unbatched, wds.unbatched | wds.shuffle(3)]), _sizes),
@@ -483,15 +562,20 @@ def _to(kind: str, made: st.SearchStrategy[Any]) -> Drawn:
     return made.map(lambda stage: (stage, kind))
 
 
+def _either(lists: Iterable[list[st.SearchStrategy[Any]]]) -> st.SearchStrategy[Any]:
+    """One of the strategies of one of the lists: the few of a short list are not lost among those of a long one."""
+    return st.sampled_from([found for found in lists if found]).flatmap(st.one_of)
+
+
 @functools.cache
 def _stage_after(kind: str) -> Drawn:
-    return st.one_of([_to(after, made) for after, made in _after(kind)])
+    return _either([_to(after, made) for after, made in found(kind)] for found in (_after_any, _after))
 
 
 @functools.cache
 def _step_to(before: str, after: str) -> st.SearchStrategy[wds.Stage[Any, Any]]:
     """A stage that leads from one kind to another."""
-    return st.one_of([made for kind, made in _after(before) if kind == after])
+    return _either([made for kind, made in found(before) if kind == after] for found in (_after_any, _after))
 
 
 @st.composite
@@ -571,6 +655,35 @@ def pipelines(draw: st.DrawFn, source: st.SearchStrategy[tuple[Any, str]] | None
     data, kind = draw(sources() if source is None else source)
     chain = draw(_chains(kind, most))
     return Pipeline(data, chain, draw(contexts(several=splits(chain) == {"node", "worker"})))
+
+
+_LEADING: dict[str, tuple[str, tuple[wds.Stage[Any, Any], ...]]] = {
+    "shard": ("url", (wds.open_shards,)),
+    "member": ("url", (wds.open_shards, wds.tarfiles)),
+    "tuple": ("sample", (wds.to_tuple("__key__"),)),
+    "field": ("sample", (wds.map(operator.itemgetter("__key__")),)),
+    "list of number": ("number", (wds.batched(2, collate=list),)),
+    "columns of sample": ("sample", (wds.to_tuple("__key__") | wds.batched(2),)),
+}
+
+
+def each_stage() -> Iterator[st.SearchStrategy[Pipeline]]:
+    """For each stage of the tables from which `pipelines` are drawn, short pipelines that end with it; and sources."""
+    for kind in ("number", "sample", "url"):
+        yield _several(
+            kind, _numbers if kind == "number" else samples() if kind == "sample" else _paths(whole=True)
+        ).map(lambda pair: Pipeline(pair[0], ()))
+    for found in (_after, _after_any):
+        for kind in KINDS:
+            first, leading = _LEADING.get(kind, (kind, ()))
+            data = sources(whole=True, kinds=(first,), several=False)
+            for _, made in found(kind):
+                yield st.builds(
+                    lambda pair, stage, fixed, leading=leading: Pipeline(pair[0], (*leading, stage), fixed),
+                    data,
+                    made,
+                    contexts(several=False),
+                )
 
 
 EVERYTHING: dict[str, Any] = {name: getattr(wds, name) for name in wds.__all__}

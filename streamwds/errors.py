@@ -14,6 +14,7 @@ __all__ = [
     "CacheError",
     "CacheWarning",
     "ChangedError",
+    "CheckError",
     "CollateError",
     "CompositionError",
     "DamagedIndexWarning",
@@ -31,6 +32,7 @@ __all__ = [
     "MissingFieldError",
     "OpenError",
     "PositionError",
+    "RenameError",
     "ReplayError",
     "SampleKeyError",
     "SkippedWarning",
@@ -129,6 +131,10 @@ class DistributionError(StreamwdsError, RuntimeError):
     """Ranks or workers would each get all the data, or one of them would get none."""
 
 
+class CheckError(StreamwdsError, ValueError):
+    """A value that `streamwds.checks` found wanting."""
+
+
 # ---- while shards are read and written
 
 
@@ -212,6 +218,10 @@ class FunctionError(StreamwdsError):
 
 class MissingFieldError(StreamwdsError, KeyError):
     """A sample without a field that was asked for."""
+
+
+class RenameError(StreamwdsError, ValueError):
+    """Several fields of a sample that would get the same name, or that a pattern means where one is wanted."""
 
 
 class CollateError(StreamwdsError, ValueError):

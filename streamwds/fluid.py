@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
 
 from streamwds.context import Context
@@ -22,17 +22,23 @@ from streamwds.shards.urls import Pattern, Urls
 from streamwds.shards.urls import urls as urls_
 from streamwds.stage import Batch, Same, Sample, Stage, Stream, identity
 from streamwds.stages import (
+    associating,
     batching,
+    bucketing,
     caching,
     chance,
     counting,
     decoding,
     distribution,
+    elements,
     epochs,
     fields,
     joining,
+    packing,
     progress_bar,
+    renaming,
     shuffling,
+    watching,
     writing,
 )
 from streamwds.stages import mapping as maps
@@ -198,7 +204,17 @@ class Dataset(TorchStream[B]):
     cache_samples = _Keeping(caching.cache_samples)
     tee = _Keeping(writing.tee)
     progress = _Keeping(progress_bar.progress)
+    info = _Keeping(watching.info)
+    log_keys = _Keeping(watching.log_keys)
     decode = _Making(decoding.decode)
+    xdecode = _Making(decoding.xdecode)
+    associate = _Making(associating.associate)
+    rename = _Making(renaming.rename)
+    rename_keys = _Making(renaming.rename_keys)
+    map_dict = _Making(elements.map_dict)
+    map_tuple = _Making(elements.map_tuple)
+    extract_keys = _Making(fields.extract_keys)
+    pack = _Making(packing.pack)
     fraction = _Making(distribution.fraction)
     join = _Making(joining.join)
     to_tuple = _Making(fields.to_tuple)
@@ -246,11 +262,44 @@ class Dataset(TorchStream[B]):
         @overload
         def unbatched(self: Dataset[list[T]], *, handler: Handler = ...) -> Dataset[T]: ...
         def unbatched(self, **options: Any) -> Any: ...
+
+        def unlisted(self: Dataset[list[T]], *, handler: Handler = ...) -> Dataset[T]: ...
+
+        @overload
+        def bucket_batched(
+            self,
+            key: Callable[[Any], int] | str,
+            *,
+            max_items: int | None = ...,
+            max_tokens: int | None = ...,
+            pad: bucketing.Pad = ...,
+            bounds: Sequence[int] | None = ...,
+            window: int = ...,
+            partial: bool = ...,
+            handler: Handler = ...,
+        ) -> Dataset[Any]: ...
+        @overload
+        def bucket_batched(
+            self: Dataset[T],
+            key: Callable[[Any], int] | str,
+            *,
+            max_items: int | None = ...,
+            max_tokens: int | None = ...,
+            pad: bucketing.Pad = ...,
+            bounds: Sequence[int] | None = ...,
+            window: int = ...,
+            collate: Callable[[list[T]], C],
+            partial: bool = ...,
+            handler: Handler = ...,
+        ) -> Dataset[C]: ...
+        def bucket_batched(self, key: Any, **options: Any) -> Any: ...
     else:
         map = _Method(maps.map)
         slice = _Method(counting.slice)
         batched = _Method(batching.batched)
         unbatched = _Method(batching.unbatched)
+        unlisted = _Method(batching.unlisted)
+        bucket_batched = _Method(bucketing.bucket_batched)
 
     def __repr__(self) -> str:
         return f"Dataset.of({self.stream!r}){'.with_position()' if self.positioned else ''}"

@@ -44,6 +44,7 @@ __all__ = [
     "Source",
     "Step",
     "Upstream",
+    "kind_of",
     "option",
 ]
 
@@ -505,7 +506,8 @@ class Source:
         raise TypeError(f"{type(self).__name__} does not say what it is")
 
 
-def _kind_of(item: object) -> str:
+def kind_of(item: object) -> str:
+    """The name of the type of an item, as steps say what they take."""
     if isinstance(item, os.PathLike):
         return "str"
     known = (kind for kind in (dict, str, tuple, list) if isinstance(item, kind))
@@ -521,7 +523,7 @@ class Items(Source):
     @property
     def kind(self) -> str | None:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
         sequence = self.iterable
-        return _kind_of(sequence[0]) if isinstance(sequence, (list, tuple, range)) and sequence else None
+        return kind_of(sequence[0]) if isinstance(sequence, (list, tuple, range)) and sequence else None
 
     def items(self, start: int) -> Iterator[Any]:
         if start and isinstance(self.iterable, range):

@@ -41,6 +41,7 @@ OF_SHARDS = {  # stages that stand before there are samples: `splitter=` takes t
     "group_by_keys",
     "identity",
     "interleave",
+    "non_empty",  # (it takes no arguments, so `compose` takes it)
     "open_shards",
     "prefetch_shards",
     "resampled",

@@ -38,6 +38,7 @@ def unpack(data: bytes, names: tuple[str, ...], rules: Rules) -> bytes:
 
     `ValueError` as soon as they turn out to take more than `rules.max_bytes`; other errors are those of the format.
 
+    >>> from streamwds.codecs.compressed import pack
     >>> unpack(pack(b"a cat", ("gz", "xz")), ("gz", "xz"), Rules())
     b'a cat'
     """

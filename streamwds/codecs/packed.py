@@ -44,6 +44,7 @@ _MOST = (1 << 32) - 1
 def pack(value: Any) -> bytes:
     """A value as bytes; an `EncodeError` for one that would come back as another, or not at all.
 
+    >>> from streamwds.codecs.packed import pack
     >>> pack(["abc", None])
     b'l\\x02\\x00\\x00\\x00s\\x03\\x00\\x00\\x00abcN'
     >>> pack(object())
@@ -62,6 +63,7 @@ def pack(value: Any) -> bytes:
 def unpack(data: bytes) -> Any:
     """The value that was packed; a `DecodeError` for bytes that no value gives.
 
+    >>> from streamwds.codecs.packed import pack
     >>> unpack(pack((1, [2.5], {"a": None})))
     (1, [2.5], {'a': None})
     """

@@ -6,6 +6,7 @@ A `Plan` is made once for a pipeline, and asked once for each name of a field.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, ClassVar, TypeAlias
 
@@ -15,20 +16,24 @@ import numpy as np
 from streamwds.codecs import compressed, images, media
 from streamwds.codecs.codec import Decode, Rules
 from streamwds.codecs.table import CODECS, longest_extension
+from streamwds.errors import DecodeError
 from streamwds.memo import Memo
-from streamwds.values import FrozenMapping
+from streamwds.values import FrozenMapping, code
 
 __all__ = [
     "ByExtension",
     "Continue",
     "Decoder",
+    "Globs",
     "Pictures",
     "Plan",
+    "by_glob",
     "by_table",
     "check_decoder",
     "decoder",
     "decompress",
     "handle_extension",
+    "must_decode",
     "numpy_audio",
     "numpy_video",
     "torch_audio",
@@ -144,6 +149,42 @@ class _Functions(ByExtension):
         return None if extension is None else (extension, self.functions[extension])
 
 
+@attrs.frozen(repr=False)
+class Globs(ByExtension):
+    """Decodes the fields that globs mean; of several that mean a field, the last counts."""
+
+    own: ClassVar[bool] = True
+    functions: tuple[tuple[str, Decode], ...]
+
+    def find(self, field: str, rules: Rules) -> tuple[str, Decode] | None:
+        for glob, function in reversed(self.functions):
+            if any(fnmatchcase(name, glob.lower()) for name in (field, f".{field}")):
+                return glob.lstrip("*."), function
+        return None
+
+    def __repr__(self) -> str:
+        return f"{self.name}({', '.join(map(code, self.functions))})"
+
+
+def by_glob(*functions: tuple[str, Callable[[bytes], Any]]) -> Globs:
+    """Decodes fields by globs of their names: pairs such as `("*.png", f)`, a function of the bytes each.
+
+    A name counts with a dot before it, too: "*.png" means `png` and `seg.png`. Of several that mean a field, the last.
+
+    >>> [{"left.txt": b"1 2", "txt": b"1 2"}] | decode(by_glob(("left.*", bytes.split))) | list
+    [{'left.txt': [b'1', b'2'], 'txt': '1 2'}]
+    """
+    for pair in functions:
+        if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[0], str) or not callable(pair[1]):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f'by_glob takes pairs of a glob and a function, as in ("*.png", f), not {pair!r:.80}')
+    return Globs("by_glob", functions)
+
+
+def must_decode(key: str, data: bytes) -> Any:
+    """For `decode(post=(by_table, must_decode))`: a field that nothing before it decodes is a `DecodeError`."""
+    raise DecodeError(f'no decoder is known for {key!r}: give one, such as decode("rgb") or decode({{"{key[1:]}": f}})')
+
+
 by_table = _Table("by_table")
 """Decodes by the table of codecs, all but what must be asked for (pictures, sound, films). See `decode(post=…)`."""
 
@@ -224,7 +265,7 @@ class Plan:
         if best is not None:
             _, last, decode = best
             links = [link for link in links if link[0] < last]
-            if not links and not isinstance(self._decoders[last], (_Decompress, _Functions)):
+            if not links and not isinstance(self._decoders[last], (_Decompress, _Functions, Globs)):
                 return decode  # (which never gives a Continue)
             links.append((last, decode, False))
         return partial(self._chain, tuple(links)) if links else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial as partial_of
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
@@ -20,7 +21,19 @@ from streamwds.steps import READY, At, Lifted, Pair, Run, Step, Upstream, option
 if TYPE_CHECKING:
     from typing_extensions import Never
 
-__all__ = ["Batched", "Unbatched", "batched", "batched_items", "collate", "gathered_batches", "unbatched"]
+__all__ = [
+    "Batched",
+    "Unbatched",
+    "Unlisted",
+    "batch_of",
+    "batched",
+    "batched_items",
+    "collate",
+    "collated",
+    "gathered_batches",
+    "unbatched",
+    "unlisted",
+]
 
 T = TypeVar("T")
 
@@ -145,9 +158,9 @@ def batched_items(
             return
         guard.seen += 1
         try:
-            batch = collate(block)
-        except Exception as error:
-            if guard(error if isinstance(error, StreamwdsError) else _failed(error)):
+            batch = collated(collate, block)
+        except StreamwdsError as error:
+            if guard(error):
                 continue
             return
         yield batch
@@ -161,9 +174,9 @@ def gathered_batches(gathering: Gathering, items: Iterable[Any], partial: bool, 
             return
         guard.seen += 1
         try:
-            batch = _collated(block, gathering.columns)
-        except Exception as error:
-            if guard(error if isinstance(error, StreamwdsError) else _failed(error)):
+            batch = collated(partial_of(_collated, ready=gathering.columns), block)
+        except StreamwdsError as error:
+            if guard(error):
                 continue
             return
         gathering.learn(batch)
@@ -171,10 +184,25 @@ def gathered_batches(gathering: Gathering, items: Iterable[Any], partial: bool, 
         yield batch
 
 
-def _failed(cause: Exception) -> CollateError:
-    error = CollateError(f"{type(cause).__name__}: {cause}")
-    error.__cause__ = cause
-    return error
+def collated(collate: Callable[[list[Any]], Any], items: list[Any]) -> Any:
+    """What a function makes of the items of a batch; what it raises is an error of ours."""
+    try:
+        return collate(items)
+    except StreamwdsError:
+        raise
+    except Exception as cause:
+        raise CollateError(f"{type(cause).__name__}: {cause}") from cause
+
+
+def batch_of(collate: Callable[[list[Any]], Any], kind: str | None) -> str | None:
+    """The name of the type of batches that a function makes of items of a kind."""
+    if collate is not _collate:
+        return "list" if collate is list else None
+    if kind is None:
+        return None
+    if kind.startswith("Batch"):
+        return f"Batch of {kind}"
+    return {"Sample": "Batch", "dict": "Batch", "tuple": "tuple"}.get(kind, f"list[{kind}]")
 
 
 @attrs.frozen(repr=False, slots=False)
@@ -192,13 +220,7 @@ class Batched(Lifted[Any, Any]):
         return batched_items(self.n, items, collate=self.collate, partial=self.partial, handler=guard)
 
     def flow(self, kind: str | None) -> str | None:
-        if self.collate is not collate:
-            return "list" if self.collate is list else None
-        if kind is None:
-            return None
-        if kind.startswith("Batch"):
-            return f"Batch of {kind}"
-        return {"Sample": "Batch", "dict": "Batch", "tuple": "tuple"}.get(kind, f"list[{kind}]")
+        return batch_of(self.collate, kind)
 
 
 @overload
@@ -268,6 +290,10 @@ class Unbatched(Step[Any, Any]):
     memory: ClassVar[Mapping[str, Any]] = {"given": 0, "mark": None}
     handler: Handler = option(reraise_exception, decides=False)
 
+    def rows(self, batch: Any) -> Sequence[Any]:
+        """The items of which a batch is made; a `CollateError` if it is none."""
+        return _rows(batch)
+
     def flow(self, kind: str | None) -> str | None:
         if kind is not None and kind.startswith("list["):
             return kind[5:-1]
@@ -281,18 +307,18 @@ class Unbatched(Step[Any, Any]):
         for batch, end in upstream(start):
             guard.seen += 1
             try:
-                rows = _rows(batch)
+                rows = self.rows(batch)
             except CollateError as error:
                 if not guard(error):
                     return
                 rows = []
             mark = replay.mark((len(rows), end)) if len(rows) > 1 else None
-            replay.check(expected, mark, f"unbatched: the batch from which {given} items were given", rows)
+            replay.check(expected, mark, f"{self.name}: the batch from which {given} items were given", rows)
             for index in range(given, len(rows)):
                 last = index + 1 == len(rows)
                 yield rows[index], ((0, None, end) if last else (index + 1, mark, start))
             given, expected, start = 0, None, end
-        replay.check(expected, None, f"unbatched: the batch from which {given} items were given", ())
+        replay.check(expected, None, f"{self.name}: the batch from which {given} items were given", ())
 
 
 class ReadyUnbatching(Unbatching):
@@ -315,3 +341,42 @@ class ReadyUnbatching(Unbatching):
 READY["unbatched"] = Unbatched()
 unbatched: ReadyUnbatching = ReadyUnbatching((Unbatched(),))
 """The items of batches again: rows of a dict or tuple of columns, elements of a list. Arrays give views of rows."""
+
+
+# ---- unlisted
+
+
+@attrs.frozen(repr=False, slots=False)
+class Unlisted(Unbatched):
+    """Remembers what `unbatched` does."""
+
+    name: ClassVar[str] = "unlisted"
+
+    def rows(self, batch: Any) -> Sequence[Any]:
+        if isinstance(batch, (list, tuple)):
+            return batch
+        raise CollateError(f"unlisted takes lists or tuples of items, not {type(batch).__name__}")
+
+    def flow(self, kind: str | None) -> str | None:
+        return kind[5:-1] if kind is not None and kind.startswith("list[") else None
+
+
+class Unlisting(Stage[Any, Any]):
+    """Sequence[T] -> T, good as it is; called with options it is the stage that has them."""
+
+    @overload
+    def __call__(self, xs: Iterable[Sequence[T]], /) -> Stream[T]: ...
+    @overload
+    def __call__(self, *, handler: Handler) -> Unlisting: ...
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return call_ready(self, super().__call__, Unlisting, args, options)
+
+    def __ror__(self, xs: Iterable[Sequence[T]], /) -> Stream[T]:
+        return super().__ror__(xs)
+
+
+READY["unlisted"] = Unlisted()
+unlisted: Unlisting = Unlisting((Unlisted(),))
+"""The elements of lists and tuples, one by one: what `batched(n, collate=list)` took together, or what a function made
+of one item. (`unbatched` takes a tuple for columns.)
+"""

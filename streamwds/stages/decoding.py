@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias, cast
 
 import attrs
 from numpy.typing import DTypeLike, NDArray
@@ -12,7 +12,8 @@ from numpy.typing import DTypeLike, NDArray
 from streamwds.codecs.codec import Decode as DecodeField
 from streamwds.codecs.codec import Rules
 from streamwds.codecs.images import image_spec
-from streamwds.codecs.plan import Decoder, Pictures, Plan, by_table, check_decoder, decompress
+from streamwds.codecs.plan import Decoder, Pictures, Plan, by_glob, by_table, check_decoder, decompress
+from streamwds.codecs.plan import must_decode as no_decoder
 from streamwds.codecs.resizing import Size, check_size
 from streamwds.errors import CompositionError, DecodeError, MissingExtraError
 from streamwds.handlers import Guard, Handler, reraise_exception
@@ -25,7 +26,7 @@ from streamwds.steps import At, Lifted, Pair, Run, Step, Upstream, option
 from streamwds.threads import pairs_in_order
 from streamwds.values import freeze
 
-__all__ = ["Decode", "decode", "decode_items"]
+__all__ = ["Decode", "decode", "decode_items", "xdecode"]
 
 
 def decode_items(
@@ -261,3 +262,30 @@ def decode(
     return Stage(
         (Decode(decoders, pre, post, only, partial, trust, max_bytes, max_pixels, size, orient, threads, handler),)
     )
+
+
+@maker
+def xdecode(
+    *functions: tuple[str, Callable[[bytes], Any] | Literal[False]],
+    must_decode: bool = True,
+    handler: Handler = reraise_exception,
+    **more: Callable[[bytes], Any] | Literal[False],
+) -> Stage[Sample, Sample]:
+    """Decode fields by globs of their names: `xdecode(("left.*", picture), txt=bytes.split)`.
+
+    What is meant by none of them is decoded as by `decode()`.
+
+    functions: (glob, function of the bytes); False leaves a field as it is. `png=f` means ("*.png", f). A name counts
+        with a dot before it, too; of several globs that mean a field, the last counts.
+    must_decode: whether a field that nothing decodes is a `DecodeError`; else it stays bytes.
+    handler: as in `decode`.
+
+    It is `decode(by_glob(…))` and shows itself as that.
+
+    >>> [{"__key__": "a", "left.raw": b"1 2", "txt": b"ab"}] | xdecode(("*.raw", bytes.split)) | list
+    [{'__key__': 'a', 'left.raw': [b'1', b'2'], 'txt': 'ab'}]
+    """
+    pairs = (*functions, *((f"*.{extension}", function) for extension, function in more.items()))
+    globs = by_glob(*((glob, bytes if function is False else cast("Any", function)) for glob, function in pairs))
+    post = (by_table, no_decoder) if must_decode else None
+    return Stage((Decode((globs,), post=post, handler=handler),))

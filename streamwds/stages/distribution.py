@@ -1,4 +1,4 @@
-"""Stages that say how much of the data goes where: equalize, fraction. (Who reads what is told in shards/splitting.)"""
+"""Stages that say how much of the data goes where: equalize, non_empty, fraction. (Who reads it: shards/splitting.)"""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 import attrs
 
 from streamwds import draws
-from streamwds.errors import DistributionError, MissingFieldError
+from streamwds.errors import DistributionError, MissingFieldError, SourceError
 from streamwds.handlers import Guard, Handler, reraise_exception
 from streamwds.stage import Same, Sample, Stage, maker
 from streamwds.stages.chance import key_of
 from streamwds.stages.counting import natural
-from streamwds.steps import At, Lifted, Pair, Reopening, Run, Upstream, option
+from streamwds.steps import At, Lifted, Pair, Reopening, Run, Step, Upstream, option
 
-__all__ = ["Equalize", "Fraction", "equalize", "fraction", "fraction_items"]
+__all__ = ["Equalize", "Fraction", "NonEmpty", "equalize", "fraction", "fraction_items", "non_empty"]
 
 
 @attrs.frozen(repr=False, slots=False)
@@ -65,6 +65,33 @@ def equalize(n: int) -> Same:
     [0, 1, 2, 3, 4]
     """
     return Same((Equalize(n),))
+
+
+@attrs.frozen(repr=False, slots=False)
+class NonEmpty(Step[Any, Any]):
+    """Passes everything on. Remembers nothing: where there is a position, there was an item."""
+
+    name: ClassVar[str] = "non_empty"
+    keeps: ClassVar[bool] = True
+    ready: ClassVar[bool] = True
+    same: ClassVar[bool] = True
+    decides: ClassVar[bool] = False
+
+    def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
+        empty = at is None
+        for item, end in upstream(at):
+            empty = False
+            yield item, end
+        if empty:
+            who = run.context
+            raise SourceError(
+                f"{self.name}: worker {who.worker} of {who.workers} on rank {who.rank} of {who.world_size} got no item "
+                "at all: there is no data, or there are fewer shards than readers, or all of it was left out or skipped"
+            )
+
+
+non_empty: Same = Same((NonEmpty(),))
+"""Everything that comes, and a `SourceError` if nothing does (for a worker, on a rank): where that can't be right."""
 
 
 def _share(lo: object) -> None:

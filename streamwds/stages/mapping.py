@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 import attrs
 
 from streamwds import draws
-from streamwds.errors import FunctionError, MissingFieldError
+from streamwds.errors import FunctionError, MissingFieldError, StreamwdsError
 from streamwds.handlers import Guard, Handler, reraise_exception
 from streamwds.stage import I, O, Same, Stage, maker
 from streamwds.stages.chance import sample_generator
@@ -19,19 +19,34 @@ from streamwds.values import function_name
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-__all__ = ["Map", "Select", "map", "map_items", "select", "select_items"]
+__all__ = ["Map", "Select", "check_callable", "each_item", "failed", "map", "map_items", "select", "select_items"]
 
 
-def _callable(f: Any) -> None:
+def check_callable(f: Any) -> None:
     if not callable(f):
         raise TypeError(f"a function is wanted, not {f!r}")
 
 
-def _failed(error: Exception, name: str, f: Any, item: Any) -> FunctionError:
-    """The error that says in which stage, function and sample a user's function raised."""
-    failed = FunctionError.about(item, f"{name}({function_name(f)}) raised {type(error).__name__}: {error}")
-    failed.__cause__ = error
-    return failed
+def each_item(work: Callable[[Any], Any], items: Iterable[Any], *, handler: Handler) -> Iterator[Any]:
+    """What a function of ours makes of each item; the handler gets the errors of ours that it raises."""
+    guard = Guard.of(handler)
+    for item in items:
+        guard.seen += 1
+        try:
+            result = work(item)
+        except StreamwdsError as error:
+            if guard(error):
+                continue
+            return
+        yield result
+
+
+def failed(error: Exception, name: str, f: Any, item: Any, *, field: str | None = None) -> FunctionError:
+    """The error that says in which stage, function, sample and field a user's function raised."""
+    message = f"{name}({function_name(f)}) raised {type(error).__name__}: {error}"
+    found = FunctionError.about(item, message, field=field)
+    found.__cause__ = error
+    return found
 
 
 def map_items(f: Callable[[Any], Any], items: Iterable[Any], *, handler: Handler = reraise_exception) -> Iterator[Any]:
@@ -42,7 +57,7 @@ def map_items(f: Callable[[Any], Any], items: Iterable[Any], *, handler: Handler
         try:
             result = f(item)
         except Exception as error:
-            if guard(_failed(error, "map", f, item)):
+            if guard(failed(error, "map", f, item)):
                 continue
             return
         yield result
@@ -66,7 +81,7 @@ def _map_by_chance(
         try:
             result = f(item, generator)
         except Exception as error:
-            if guard(_failed(error, "map", f, item)):
+            if guard(failed(error, "map", f, item)):
                 continue
             return
         yield result
@@ -82,7 +97,7 @@ def select_items(
         try:
             keep = bool(predicate(item))
         except Exception as error:
-            if guard(_failed(error, "select", predicate, item)):
+            if guard(failed(error, "select", predicate, item)):
                 continue
             return
         if keep:
@@ -93,7 +108,7 @@ def select_items(
 class Map(Lifted[Any, Any]):
     name: ClassVar[str] = "map"
     keeps: ClassVar[bool] = True
-    f: Callable[..., Any] = option(check=_callable)
+    f: Callable[..., Any] = option(check=check_callable)
     rng: bool = option(False)
     seed: int = option(0, check=draws.check_seed)
     handler: Handler = option(reraise_exception, decides=False)
@@ -113,7 +128,7 @@ class Map(Lifted[Any, Any]):
 class Select(Lifted[Any, Any]):
     name: ClassVar[str] = "select"
     same: ClassVar[bool] = True
-    predicate: Callable[[Any], object] = option(check=_callable)
+    predicate: Callable[[Any], object] = option(check=check_callable)
     handler: Handler = option(reraise_exception, decides=False)
 
     def plain(self, run: Run, items: Iterator[Any]) -> Iterator[Any]:

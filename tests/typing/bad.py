@@ -18,22 +18,32 @@ from streamwds import (
     Sample,
     Stage,
     Stream,
+    associate,
     batched,
+    bucket_batched,
     cache_samples,
     cache_shards,
     chain,
     decode,
     decompress,
     equalize,
+    extract_keys,
     fraction,
     group_by_keys,
     handle_extension,
+    info,
     interleave,
     join,
+    log_keys,
     map,
+    map_dict,
+    map_tuple,
     mix,
     open_shards,
+    pack,
     prefetch_shards,
+    rename,
+    rename_keys,
     repeat,
     resampled,
     round_robin,
@@ -53,9 +63,11 @@ from streamwds import (
     to_tuple,
     torch_audio,
     unbatched,
+    unlisted,
     urls,
     with_epoch,
     write_to,
+    xdecode,
     zip_,
 )
 from streamwds.codecs import jpeg
@@ -113,7 +125,27 @@ def wrong() -> None:
     _ = urls("a") | shuffle(3) | take(3) | map(size)
     _ = urls("a") | evens
     _ = urls("a") | evens(of=3)
+    _ = urls("a") | rename(x="y")
+    _ = urls("a") | tarsamples | batched(2) | rename(x="y")
+    _ = urls("a") | tarsamples | rename(x=3)
+    _ = urls("a") | tarsamples | rename_keys("x")
+    _ = urls("a") | tarsamples | extract_keys(3)
+    _ = urls("a") | tarsamples | extract_keys("x") | rename(x="y")
+    _ = urls("a") | tarsamples | map_tuple(len)
+    _ = urls("a") | tarsamples | map_dict(x=3)
+    _ = urls("a") | map_dict(x=len)
+    _ = urls("a") | tarsamples | associate(3)
+    _ = urls("a") | pack(9, "x")
+    _ = urls("a") | tarsamples | pack("x", 9)
+    _ = urls("a") | xdecode(png=len)
+    _ = [1] | unlisted
+    _ = urls("a") | open_shards | unlisted
+    _ = urls("a") | info(n="3")
+    _ = urls("a") | log_keys(3)
     # ---- batches
+    _ = urls("a") | tarsamples | bucket_batched(3, max_items=2)
+    _ = urls("a") | tarsamples | bucket_batched("x", max_items=2) | decode()
+    _ = urls("a") | bucket_batched(len, max_items=2, collate=stack)
     _ = urls("a") | unbatched
     _ = urls("a") | tarsamples | unbatched
     _ = urls("a") | tarsamples | batched(2) | unbatched | unbatched

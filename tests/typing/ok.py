@@ -18,6 +18,7 @@ from typing_extensions import assert_type
 from streamwds import (
     Batch,
     CacheStream,
+    ChunkedSampler,
     Context,
     Continue,
     DBCache,
@@ -32,28 +33,44 @@ from streamwds import (
     Stream,
     TarWriter,
     Written,
+    associate,
     batched,
+    bucket_batched,
+    by_glob,
     by_table,
     cache_samples,
     cache_shards,
     chain,
     collate,
+    compose,
     decode,
     decompress,
     equalize,
     everywhere,
+    extract_keys,
     fraction,
+    getfirst,
     group_by_keys,
     guess_shard,
     handle_extension,
     identity,
+    info,
     interleave,
     join,
+    log_keys,
     map,
+    map_dict,
+    map_tuple,
     mix,
+    mock,
+    non_empty,
     numpy_audio,
     open_shards,
+    pack,
+    pipeline,
     prefetch_shards,
+    rename,
+    rename_keys,
     repeat,
     reraise_exception,
     resampled,
@@ -78,13 +95,16 @@ from streamwds import (
     to_tuple,
     torch_audio,
     torch_video,
+    transform_with,
     unbatched,
+    unlisted,
     urls,
     urls_from,
     warn_and_continue,
     with_epoch,
     with_length,
     write_to,
+    xdecode,
     zip_,
 )
 from streamwds.codecs import jpeg, png, webp
@@ -581,6 +601,41 @@ def caches(numbers: Stream[int]) -> None:
         assert_type(stream, CacheStream)
 
 
+def more_on_samples() -> None:
+    samples = urls("a") | tarsamples
+    assert_type(samples | rename(image="jpg;png", keep=False), Stream[Sample])
+    assert_type(samples | rename({"seg.png": "mask"}, label="cls"), Stream[Sample])
+    assert_type(samples | rename_keys(("image", "*.jpg"), label="cls", must_match=False), Stream[Sample])
+    assert_type(samples | extract_keys("*.jpg;*.png", "*.cls", ignore_missing=True), Stream[tuple[Any, ...]])
+    assert_type(samples | associate({"a": {"cls": 1}}) | associate(labels, on="cls"), Stream[Sample])
+    assert_type(samples | map_dict(jpg=len, cls=str) | map_dict({"seg.png": len}), Stream[Sample])
+    assert_type(samples | to_tuple("jpg", missing_is_error=False) | map_tuple(None, str), Stream[tuple[Any, ...]])
+    assert_type(samples | xdecode(("*.raw", bytes.split), jpg=False, must_decode=False), Stream[Sample])
+    assert_type(samples | decode(by_glob(("left.*", len))), Stream[Sample])
+    assert_type(samples | info("{__key__}", every=100, to=print) | log_keys("a.log") | non_empty, Stream[Sample])
+    assert_type(samples | pack(2048, "tokens", "labels", pad={"labels": -100}), Stream[Sample])
+    assert_type(samples | bucket_batched("tokens", max_tokens=4096, pad=0), Stream[Batch])
+    assert_type(samples | bucket_batched(size, max_items=8, bounds=[3, 5]) | unbatched, Stream[Sample])
+    assert_type(samples | bucket_batched(size, max_items=8, collate=list), Stream[list[Any]])
+    assert_type(samples | to_tuple("x") | bucket_batched(len, max_items=8), Stream[tuple[Any, ...]])
+    assert_type(urls("a") | bucket_batched(len, max_items=8), Stream[list[str]])
+    assert_type(tarsamples | rename(x="y") | bucket_batched("x", max_items=8), Stage[str, Batch])
+    assert_type([[1], [2, 3]] | unlisted, Stream[int])
+    assert_type([("a", "b")] | unlisted(handler=warn_and_continue), Stream[str])
+    assert_type(urls("a") | batched(3) | unlisted | take(2), Stream[str])
+    assert_type(mock("x", 3) | shuffle(2), Stream[str])
+    assert_type(mock(functools.partial(add, y=1), 3) | batched(2), Stream[list[int]])
+    assert_type(compose(tarsamples, decode()), Stage[Any, Any])
+    assert_type(pipeline("a", tarsamples, decode()), Stream[Any])
+    assert_type(list(ChunkedSampler(range(9), chunk=2)), list[int])
+    assert_type(getfirst({"a": 1}, "b;a"), Any)
+    assert_type(transform_with((1, 2), [None, str]), tuple[Any, ...])
+
+
+def labels(key: str) -> dict[str, int] | None:
+    return {"cls": len(key)}
+
+
 def fluid_interface() -> None:
     dataset = Dataset("a.tar", splitter=split_by_node | split_by_worker)
     assert_type(dataset, Dataset[Sample])
@@ -595,4 +650,8 @@ def fluid_interface() -> None:
     assert_type(dataset.map(len).batched(3, collate=sum), Dataset[int])
     assert_type(dataset.take(3).slice(1, None).select(bool).rsample(0.5), Dataset[Sample])
     assert_type(Dataset.of(range(4)).repeat().resized(4), Dataset[int])
+    assert_type(dataset.rename(x="y").associate(labels).map_dict(x=len).pack(9, "x"), Dataset[Sample])
+    assert_type(dataset.info(n=1).log_keys("a.log").extract_keys("*.x").map_tuple(str), Dataset[tuple[Any, ...]])
+    assert_type(dataset.batched(3, collate=list).unlisted(), Dataset[Sample])
+    assert_type(dataset.bucket_batched("x", max_items=3, collate=len), Dataset[int])
     assert_type(next(iter(dataset)), Sample)
