@@ -33,13 +33,13 @@ LISTS = (".csv", ".tsv", ".jsonl", ".ndjson")
 class Tree:
     """The files below a folder that belong to samples, in the order of their keys: (key, field, path below it).
 
-    others: how many belong to none, for they have no extension, or are hidden, or no files.
+    others: those that belong to none, for they have no extension, or are hidden, or no files.
     bytes: what all files have together.
     """
 
     folder: str
     files: list[tuple[str, str, str]]
-    others: int
+    others: list[str]
     bytes: int
 
     @classmethod
@@ -47,7 +47,8 @@ class Tree:
         """Look for files; those in `without` (real paths) don't count. Links to files are followed, to folders not."""
         left = set(without)
         files: list[tuple[str, str, str]] = []
-        others = total = 0
+        others: list[str] = []
+        total = 0
         for here, folders, names in os.walk(folder, onerror=_raise):
             folders.sort()
             for name in names:
@@ -57,7 +58,7 @@ class Tree:
                 if os.path.realpath(path) in left:
                     continue
                 if parts is None or is_meta(below) or not os.path.isfile(path):
-                    others += 1
+                    others.append(below)
                     continue
                 files.append((*parts, below))
                 total += os.path.getsize(path)
@@ -77,7 +78,8 @@ def _raise(error: OSError) -> None:
 def samples_of_files(tree: Tree, *, classes: bool) -> Iterator[Row]:
     """A sample for each key; with `classes`, the number of its top folder is its field cls."""
     if tree.others:
-        say(f"{count(tree.others, 'file')} left out: hidden, without an extension, or no file")
+        some = ", ".join(tree.others[:3]) + (" …" if tree.others[3:] else "")
+        say(f"{count(len(tree.others), 'file')} left out, without an extension or hidden or no plain file: {some}")
     numbers = {name: number for number, name in enumerate(tree.classes)} if classes else {}
     for key, files in groupby(tree.files, itemgetter(0)):
         sample: Row = {"__key__": key}

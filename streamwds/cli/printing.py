@@ -98,7 +98,7 @@ def summary(field: str, data: bytes) -> str:
     if isinstance(value, bytes):
         return _cut("".join(map(chr, value[:WIDTH]))) if value[:WIDTH].isascii() else f"bytes, {value[:8].hex(' ')} …"
     if isinstance(value, str):
-        return _cut(value)
+        return _cut(value.rstrip("\n"))
     try:
         return _cut(json.dumps(value, ensure_ascii=False))
     except (TypeError, ValueError):

@@ -32,15 +32,18 @@ def salvaged(url: str, opener: Opener, note: Callable[[StreamwdsError], object])
             assert isinstance(error, StreamwdsError)
             if error.offset is not None:
                 error.offset += start
-            if isinstance(error, HeaderError) and error.offset:
+            if isinstance(error, HeaderError):
                 damage.append(error)
             note(error)
             return True
 
-        shard = Shard(url, opener) if start == 0 else Shard(url, _From(opener, start))
-        for number, sample in enumerate(samples_of([shard], opener, handler=handler)):
+        there = opener if start == 0 else _From(opener, start)
+        for number, sample in enumerate(samples_of([url], there, handler=handler)):
             if number or start == 0:
                 yield sample
+                continue
+            message = "the first sample behind the damage, which may lack some of its files, is left out"
+            note(StreamwdsError(message, url=url, offset=start, key=sample["__key__"]))
         start = _next_header(Shard(url, opener), damage[0].offset) if damage else None
 
 

@@ -6,7 +6,6 @@ import os
 import re
 import stat
 from collections.abc import Collection, Iterable
-from typing import Any
 
 from streamwds import Member, Sample, Stream, open_shards, tarfiles, tarsamples, urls
 from streamwds.cli.telling import UsageError
@@ -74,7 +73,7 @@ def verbatim(url: str) -> str:
 
 
 def samples_of(
-    shards: Iterable[Any],
+    shards: Iterable[str],
     opener: Opener = open_url,
     *,
     suffixes: Collection[str] | None = None,
@@ -86,7 +85,7 @@ def samples_of(
 
 
 def members_of(
-    shards: Iterable[Any], opener: Opener = open_url, *, handler: Handler = reraise_exception
+    shards: Iterable[str], opener: Opener = open_url, *, handler: Handler = reraise_exception
 ) -> Stream[Member]:
     """All files in the shards, whether they belong to a sample or not."""
     stream = [*shards] | open_shards(opener=opener) | tarfiles(skip_meta=False, handler=handler)
