@@ -34,12 +34,12 @@ def copied(
     *,
     maxcount: int | None,
     maxsize: int | None,
-    number: int = 0,
+    number: int | None = None,
     keys: str,
     fields: str,
     force: bool,
 ) -> Wrote:
-    """Write the samples of shards; number: to so many shards, 0: as many as it takes."""
+    """Write the samples of shards; number: to so many shards; None: as many as it takes."""
     names = found(shards)
     out = Output(output, force, reads=names, maxcount=maxcount, maxsize=maxsize)
     only = fields_of(fields)
@@ -56,4 +56,4 @@ def copied(
             raise UsageError(f"{of} samples don't fill {number} shards")
     with meter("writing", bytes_of(names), len(names)) as progress:
         samples: Iterable[dict[str, Any]] = samples_of(names, progress.opener, suffixes=only)
-        return out.write(with_keys(keys, samples) if keys else samples, shards=number, of=of)
+        return out.write(with_keys(keys, samples) if keys else samples, shards=number or 0, of=of)

@@ -41,8 +41,8 @@ class Folder:
 
     def _place(self, name: str) -> str:
         """The path for a name, below the folder; a ValueError if there is none, or a file is there already."""
-        parts = name.split("/")
-        if {"", ".", ".."} & set(parts) or os.path.splitdrive(name)[0] or "\0" in name:
+        parts = [part for part in name.split("/") if part not in ("", ".")]
+        if not parts or ".." in parts or name.startswith("/") or os.path.splitdrive(name)[0] or "\0" in name:
             raise ValueError("no plain name of a file in a folder")
         if os.sep != "/" and os.sep in name:
             raise ValueError(f"it has a {os.sep} in it")

@@ -44,8 +44,8 @@ class Tree:
 
     @classmethod
     def of(cls, folder: str, without: Iterable[str]) -> Tree:
-        """Look for files; those in `without` (real paths) don't count. Links to files are followed, to folders not."""
-        left = set(without)
+        """Look for files; those in `without` (paths) don't count. Links to files are followed, those to folders not."""
+        left = {*map(os.path.realpath, without)}
         files: list[tuple[str, str, str]] = []
         others: list[str] = []
         total = 0

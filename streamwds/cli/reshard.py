@@ -17,9 +17,11 @@ def reshard(
     maxcount: MaxCount = None,
     maxsize: MaxSize = None,
     number: Annotated[
-        int,
-        typer.Option("--shards", "-n", min=1, metavar="N", help="So many shards, of the same number of samples."),
-    ] = 0,
+        int | None,
+        typer.Option(
+            "--shards", "-n", min=1, metavar="N", help="So many shards, as equal as can be.", show_default=False
+        ),
+    ] = None,
     keys: Keys = "",
     fields: Only = "",
     force: Force = False,

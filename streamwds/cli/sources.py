@@ -18,11 +18,13 @@ from streamwds.tar.stream import is_compressed
 
 __all__ = ["bytes_of", "found", "indexable", "members_of", "path_of", "samples_of", "verbatim"]
 
+ALONE = {"rank": 0, "world_size": 1, "worker": 0, "workers": 1}  # whatever the environment says
+
 
 def found(patterns: Iterable[str]) -> list[str]:
     """The URLs of the patterns, as `urls` expands them; those of local files are there."""
     try:
-        names = list(urls(list(patterns)))
+        names = list(urls(list(patterns)).within(**ALONE))
     except (OpenError, SourceError) as error:
         raise UsageError(str(error)) from error
     for name in names:
@@ -79,9 +81,9 @@ def samples_of(
     suffixes: Collection[str] | None = None,
     handler: Handler = reraise_exception,
 ) -> Stream[Sample]:
-    """All samples of the shards, whatever the environment says of ranks and workers."""
+    """All samples of the shards."""
     stream = [*shards] | tarsamples(opener=opener, suffixes=suffixes, handler=handler)
-    return stream.within(rank=0, world_size=1, worker=0, workers=1)
+    return stream.within(**ALONE)
 
 
 def members_of(
@@ -89,4 +91,4 @@ def members_of(
 ) -> Stream[Member]:
     """All files in the shards, whether they belong to a sample or not."""
     stream = [*shards] | open_shards(opener=opener) | tarfiles(skip_meta=False, handler=handler)
-    return stream.within(rank=0, world_size=1, worker=0, workers=1)
+    return stream.within(**ALONE)
