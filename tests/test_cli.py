@@ -220,16 +220,22 @@ def test_what_is_interrupted_leaves_nothing_half(
 
 def test_a_command_that_runs_ends_with_us(tmp_path: Path) -> None:
     numbers(tmp_path / "a.tar", range(9))
-    command = "echo ready; sleep 600; echo late > sample.txt"
+    os.mkfifo(tmp_path / "fifo")
+    command = f"exec 3> {tmp_path}/fifo; echo ready >&3; sleep 600; echo late > sample.txt"
     args = ["proc", "a.tar", "-o", "b.tar", "-j", "2", "-c", command]
-    with subprocess.Popen([*PROGRAM, *args], stderr=subprocess.PIPE, text=True) as running:
-        assert running.stderr is not None
-        assert [running.stderr.readline() for _ in range(2)] == ["ready\n"] * 2
+    with subprocess.Popen([*PROGRAM, *args], stderr=subprocess.PIPE, text=True) as running, at_most(60):
+        fifo = os.open(tmp_path / "fifo", os.O_RDWR)
+        said = b""
+        while said != b"ready\n" * 2:
+            said += os.read(fifo, 6)
+        writers = os.open(tmp_path / "fifo", os.O_RDONLY)
+        os.close(fifo)
         running.send_signal(signal.SIGINT)
-        with at_most(60):
-            assert running.stderr.read() == ""  # (which ends with the last of those that could write to it)
+        assert os.read(writers, 1) == b""  # (when the last of them has ended)
+        os.close(writers)
+        assert running.communicate()[1] == ""
     assert running.returncode == 130
-    assert [*tmp_path.iterdir()] == [tmp_path / "a.tar"]
+    assert {path.name for path in tmp_path.iterdir()} == {"a.tar", "fifo"}
 
 
 def test_an_error_in_the_middle_leaves_nothing_half(tmp_path: Path) -> None:
@@ -652,9 +658,9 @@ def test_ranks_in_the_environment_change_nothing(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "4")
     good("concat", "a.tar", "-o", "b.tar")
-    assert (
-        len(keys(tmp_path / "b.tar")) == len(good("ls", "-m", "-", stdin=(tmp_path / "a.tar").read_bytes()).lines) // 2
-    )
+    good("reshard", "b.tar", "-o", "c-%d.tar", "--shards", "2")
+    assert len(files(tmp_path / "b.tar")) == 2 * len(files(tmp_path / "c-1.tar")) == 8
+    assert len(good("ls", "-m", "-", stdin=(tmp_path / "b.tar").read_bytes()).lines) == 8
 
 
 @pytest.mark.parametrize(

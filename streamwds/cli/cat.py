@@ -42,6 +42,8 @@ def cat(
 
     key, field = split_name(name) or (name, "")
     names = found([shards])
+    if not field and folder is None and sys.stdout.isatty():
+        raise UsageError("a sample is printed as a tar, which is nothing to look at: KEY.FIELD, -C FOLDER, or | tar tv")
     into = None if folder is None else Folder(folder, force)
     out = None if field or into else Output("-")
     sample = sample_of_key(names, key)

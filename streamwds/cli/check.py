@@ -51,7 +51,7 @@ def check(
     names = found(shards)
     repairs = Repairs(repair, names, force)
     intact = True
-    with meter("checking", bytes_of(names), len(names)) as progress:
+    with meter("checking", bytes_of(names), len(names), prints=True) as progress:
         for name in names:
             with repairs.of(name) as copy:
                 report = checked(name, progress.opener, copy.write, decode=decode, media=media)

@@ -25,7 +25,7 @@ def index(shards: Sources, json: Json = False) -> None:
 
     names = found(shards)
     listed: list[dict[str, object]] = []
-    with meter("indexing", bytes_of(names), len(names), prints=not json) as progress:
+    with meter("indexing", bytes_of(names), len(names), prints=True) as progress:
         for name in names:
             progress.file()
             indexed = tar.index(name, save=True)

@@ -36,7 +36,7 @@ def ls(
     if members and fields:
         raise UsageError("--members or --fields, not both")
     names = found(shards)
-    with meter("reading", bytes_of(names), len(names), prints=not fields) as progress:
+    with meter("reading", bytes_of(names), len(names), shown=fields) as progress:
         if members:
             for member in listing.members(names, progress):
                 machine(member) if json else line(member_line(member))

@@ -29,7 +29,7 @@ def proc(
     The command runs in a temporary folder, in which the sample's fields are the files sample.jpg, sample.cls …; what
     is called sample.* there afterwards are the fields of the new sample. If nothing is, the sample is left out. Its key
     is in the variable SAMPLE_KEY: a stranger's words, so quote it. The shell sees nothing else of a shard, and reads
-    nothing from standard input; what it prints goes to standard error. The first command that fails ends it all.
+    nothing from standard input; what it prints comes on standard error. The first command that fails ends it all.
 
     Examples:
 

@@ -37,14 +37,16 @@ class Meter:
 
 
 @contextlib.contextmanager
-def meter(what: str, total: int | None, files: int, *, prints: bool = False) -> Generator[Meter]:
+def meter(what: str, total: int | None, files: int, *, prints: bool = False, shown: bool = True) -> Generator[Meter]:
     """Show how far some work is.
 
-    total: its bytes; None: they are not known. files: their number. prints: whether so much is printed meanwhile that
-    on a terminal no bar is wanted. (What is printed there comes above the bar.)
+    total: its bytes; None: they are not known. files: their number. prints: whether lines are printed to standard output
+    meanwhile: on a terminal they come above the bar, and for a pager that reads them there is none. shown: whether
+    there is a bar at all.
     """
     console = Console(stderr=True)
-    if not console.is_terminal or (prints and sys.stdout.isatty()):
+    printed = sys.stdout.isatty()
+    if not shown or not console.is_terminal or (prints and not printed):
         yield Meter(lambda size: None, lambda: None, False)
         return
     columns = (
@@ -55,7 +57,6 @@ def meter(what: str, total: int | None, files: int, *, prints: bool = False) -> 
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    printed = sys.stdout.isatty()  # (elsewhere it is none of the bar's business)
     with Progress(*columns, console=console, transient=True, redirect_stdout=printed) as progress:
         task = progress.add_task(what, total=total, files=files, begun=0)
 

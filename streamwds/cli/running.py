@@ -26,7 +26,8 @@ def processed(samples: Iterable[Sample], command: str, *, jobs: int, temporary: 
     dropped = 0
     with _Commands(command, temporary).ended_with_us() as commands:
         for _, work in in_order(commands.run, samples, jobs):
-            made = work.result()
+            made, printed = work.result()
+            sys.stderr.write(printed)
             if made is None:
                 dropped += 1
             else:
@@ -44,36 +45,39 @@ class _Commands:
         self._running: set[subprocess.Popen[bytes]] = set()
         self._ended = False
 
-    def run(self, sample: Sample) -> Sample | None:
-        """What the command makes of a sample; None if it is nothing."""
+    def run(self, sample: Sample) -> tuple[Sample | None, str]:
+        """What the command makes of a sample (None if it is nothing), and what it prints."""
         with tempfile.TemporaryDirectory(prefix="streamwds-", dir=self._temporary) as folder:
             for field, data in sample.items():
                 if field not in ("__key__", "__url__"):
                     _write(os.path.join(folder, NAME + field), data, sample, field)
-            status = self._status(folder, sample["__key__"])
+            status, printed = self._run(folder, sample["__key__"])
             if status:
                 how = f"was ended by signal {-status}" if status < 0 else f"exited with {status}"
-                raise StreamwdsError.about(sample, f"the command {how}: {self._command}")
+                last = printed.strip().rpartition("\n")[2]
+                raise StreamwdsError.about(sample, f"the command {how}{last and f' ({last})'}: {self._command}")
             made = {entry.name[len(NAME) :]: _read(entry, sample) for entry in _made(folder)}
-        return {"__key__": sample["__key__"], "__url__": sample["__url__"], **made} if made else None
+        return ({"__key__": sample["__key__"], "__url__": sample["__url__"], **made} if made else None), printed
 
-    def _status(self, folder: str, key: str) -> int:
+    def _run(self, folder: str, key: str) -> tuple[int, str]:
         if self._is_over():
-            return -signal.SIGKILL
+            return -signal.SIGKILL, ""
         process = subprocess.Popen(
             self._command,
             shell=True,
             cwd=folder,
             env={**os.environ, "SAMPLE_KEY": key.replace("\0", "")},
             stdin=subprocess.DEVNULL,
-            stdout=2,  # (ours may be the shard that is written)
+            stdout=subprocess.PIPE,  # (ours may be the shard that is written, and a bar may stand on standard error)
+            stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         self._running.add(process)
         try:
             if self._is_over():  # (since just now)
                 _end(process)
-            return process.wait()
+            printed, _ = process.communicate()
+            return process.returncode, printed.decode("utf-8", "replace")
         finally:
             self._running.discard(process)
 
