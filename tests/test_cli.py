@@ -10,6 +10,7 @@ import os
 import random
 import re
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -116,6 +117,43 @@ def keys(*paths: Path) -> list[str]:
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
+
+
+# ---- the page
+
+
+def examples() -> list[tuple[str, str]]:
+    """The commands on the page of the command line, each with what it prints."""
+    text = (Path(__file__).parent.parent / "docs" / "commandline.md").read_text(encoding="utf-8")
+    blocks = "".join(re.findall(r"^```console\n(.*?)^```", text, re.M | re.S))
+    return [(command, printed) for command, printed in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", blocks, re.M)]
+
+
+def printed_by(command: str) -> str:
+    """What a command prints; of several, in whatever order they come to it."""
+    words = shlex.split(command)
+    if words[0] == "streamwds" and not {"|", "||", ">"} & {*words}:
+        done = streamwds(*words[1:])
+        return done.err + done.out
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path}
+    return subprocess.run(
+        ["bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    ).stdout
+
+
+def lines(text: str, *, any_order: bool) -> list[str]:
+    found = [line.rstrip() for line in text.splitlines() if line.strip()]
+    return sorted(found) if any_order else found
+
+
+@pytest.mark.needs("GNU tar")
+def test_the_page_of_the_command_line_is_what_it_prints() -> None:
+    found = examples()
+    assert {word for command, _ in found for word in command.split()} >= {*NAMES} - {"demo"}
+    for command, expected in found:
+        piped = "|" in command
+        assert lines(printed_by(command), any_order=piped) == lines(expected, any_order=piped)
 
 
 # ---- the command as a whole

@@ -40,9 +40,9 @@ class Meter:
 def meter(what: str, total: int | None, files: int, *, prints: bool = False, shown: bool = True) -> Generator[Meter]:
     """Show how far some work is.
 
-    total: its bytes; None: they are not known. files: their number. prints: whether lines are printed to standard output
-    meanwhile: on a terminal they come above the bar, and for a pager that reads them there is none. shown: whether
-    there is a bar at all.
+    total: its bytes; None: they are not known. files: their number. shown: whether there is a bar at all.
+    prints: whether lines are printed to standard output meanwhile: on a terminal they come above the bar, and for a
+    pager that reads them there is none.
     """
     console = Console(stderr=True)
     printed = sys.stdout.isatty()
