@@ -81,6 +81,8 @@ def samples_of_files(tree: Tree, *, classes: bool) -> Iterator[Row]:
         some = ", ".join(tree.others[:3]) + (" …" if tree.others[3:] else "")
         say(f"{count(len(tree.others), 'file')} left out, without an extension or hidden or no plain file: {some}")
     numbers = {name: number for number, name in enumerate(tree.classes)} if classes else {}
+    if numbers:
+        say(f"classes: {', '.join(f'{number} {name}' for name, number in numbers.items())}")
     for key, files in groupby(tree.files, itemgetter(0)):
         sample: Row = {"__key__": key}
         for _, field, below in files:

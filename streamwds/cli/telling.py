@@ -119,7 +119,7 @@ def _told() -> Generator[None]:
         raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
 
 
-def _say_warning(message: Warning | str, *place: object) -> None:
+def _say_warning(message: Warning | str, *place: Any, **more: Any) -> None:
     say(str(message))
 
 
