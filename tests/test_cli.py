@@ -293,10 +293,7 @@ def test_ls_lists_samples_members_and_fields(tmp_path: Path) -> None:
     numbers(tmp_path / "a.tar", range(12))
     assert good("ls", "a.tar").lines[10] == "     11 B  0010  cls txt"
     assert good("ls", "-m", "a.tar").lines[:2] == ["      1 B  0000.cls", "      8 B  0000.txt"]
-    assert [line.split()[:2] for line in good("ls", "-t", "a.tar").lines if line.strip()][-2:] == [
-        ["cls", "12"],
-        ["txt", "12"],
-    ]
+    assert [line.split()[:2] for line in good("ls", "-t", "a.tar").lines[2:]] == [["cls", "12"], ["txt", "12"]]
 
 
 @pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "-"])
@@ -357,11 +354,11 @@ def test_head_shows_what_fields_hold(tmp_path: Path) -> None:
     assert len(holds) == 2
     assert {name: field["holds"] for name, field in holds[0].items() if name not in ("txt", "pyd", "bin")} == {
         "cls": "7",
-        "png": "picture, 40 × 30, RGB",
-        "npy": "array, float32 (2, 3)",
-        "json": '{"a": [1, "ü"]}',
+        "png": "40×30 RGB",
+        "npy": "float32 2×3, 0 to 0, mean 0",
+        "json": '{ "a": [ 1, "ü" ] }',
     }
-    assert holds[0]["txt"]["holds"].startswith(r"two\nlines xxx")
+    assert holds[0]["txt"]["holds"].startswith("two lines xxx")
     assert "pickle" in holds[0]["pyd"]["holds"]
     assert not (tmp_path / "ran").exists()
     assert all(max(map(len, text.splitlines())) < 200 and field["holds"] in text for field in holds[1].values())

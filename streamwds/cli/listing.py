@@ -10,12 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping
 import attrs
 
 from streamwds import ShardFile, tar
+from streamwds.bench import FieldSize
 from streamwds.cli.progress import Meter
 from streamwds.cli.sources import indexable, members_of, samples_of
 from streamwds.errors import SampleKeyError
 from streamwds.stage import Sample
 
-__all__ = ["FieldTotals", "ListedMember", "ListedSample", "members", "sample_of_key", "samples", "totals"]
+__all__ = ["ListedMember", "ListedSample", "members", "sample_of_key", "samples", "totals"]
 
 
 @attrs.frozen
@@ -39,23 +40,6 @@ class ListedSample:
     @property
     def size(self) -> int:
         return sum(self.fields.values())
-
-
-@attrs.define
-class FieldTotals:
-    """What all samples have of a field: how many there are, and the bytes they take."""
-
-    field: str
-    samples: int = 0
-    bytes: int = 0
-    least: int | None = None
-    most: int = 0
-
-    def add(self, size: int) -> None:
-        self.samples += 1
-        self.bytes += size
-        self.least = size if self.least is None else min(size, self.least)
-        self.most = max(size, self.most)
 
 
 class _Noted:
@@ -115,13 +99,13 @@ def _indexed(found: tar.Index) -> Iterator[ListedSample]:
         yield ListedSample(found.url, found.key(number), named)
 
 
-def totals(listed: Iterable[ListedSample]) -> list[FieldTotals]:
+def totals(listed: Iterable[ListedSample]) -> dict[str, FieldSize]:
     """What all samples have of each field, in the order in which the fields first come."""
-    found: dict[str, FieldTotals] = {}
+    found: dict[str, FieldSize] = {}
     for sample in listed:
         for name, size in sample.fields.items():
-            found.setdefault(name, FieldTotals(name)).add(size)
-    return [*found.values()]
+            found.setdefault(name, FieldSize()).add(size)
+    return found
 
 
 def sample_of_key(urls: Iterable[str], key: str) -> Sample:

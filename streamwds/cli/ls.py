@@ -27,8 +27,10 @@ def ls(
     - `streamwds ls --fields a.tar`
     - `streamwds ls --members --json a.tar`
     """
+    from attrs import asdict
+
     from streamwds.cli import listing
-    from streamwds.cli.printing import fields_table, member_line, sample_line
+    from streamwds.cli.printing import fields_lines, member_line, sample_line
     from streamwds.cli.progress import meter
     from streamwds.cli.sources import bytes_of, found
     from streamwds.cli.telling import UsageError, line, machine
@@ -46,7 +48,9 @@ def ls(
                 machine(sample) if json else line(sample_line(sample))
             return
         totals = listing.totals(listing.samples(names, progress))
-    for total in totals if json else ():
-        machine(total)
-    if not json:
-        fields_table(totals)
+    if json:
+        for name, field in totals.items():
+            machine({"field": name, **asdict(field)})
+    else:
+        for text in fields_lines(totals):
+            line(text)

@@ -1,25 +1,18 @@
-"""Samples for people: lines, tables, and what a field's value looks like."""
+"""What is found in shards, for people: lines and tables."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-from PIL import Image
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
+from streamwds.bench import FieldSize
 from streamwds.cli.checking import Report
-from streamwds.cli.listing import FieldTotals, ListedMember, ListedSample
+from streamwds.cli.listing import ListedMember, ListedSample
 from streamwds.cli.telling import count, shown, size
-from streamwds.codecs import decoder
-from streamwds.errors import MissingExtraError
+from streamwds.show.fields import viewed
+from streamwds.tables import text_table
 
-__all__ = ["fields_table", "member_line", "report_lines", "sample_line", "sample_lines", "summary", "table"]
+__all__ = ["fields_lines", "member_line", "report_lines", "sample_line", "sample_lines", "summary"]
 
 WIDTH = 72  # of a value that is text
 
@@ -32,25 +25,13 @@ def sample_line(sample: ListedSample) -> str:
     return f"{size(sample.size):>9}  {sample.key}  {' '.join(sample.fields)}"
 
 
-def table(columns: Iterable[str], rows: Iterable[Iterable[str]], *, left: int = 1) -> None:
-    """Print a table, of which the first columns (`left`) hold names and the others numbers."""
-    drawn = Table(box=SIMPLE_HEAD)
-    for number, column in enumerate(columns):
-        drawn.add_column(column, justify="left" if number < left else "right", overflow="fold")
-    for row in rows:
-        drawn.add_row(*(Text(shown(cell)) for cell in row))
-    Console(highlight=False, markup=False, emoji=False).print(drawn)
-
-
-def fields_table(totals: Iterable[FieldTotals]) -> None:
-    """Print how many samples have each field, and how large it is."""
-    table(
-        ("field", "samples", "bytes", "least", "mean", "most"),
-        (
-            (f.field, f"{f.samples:,}", size(f.bytes), size(f.least or 0), size(f.bytes / f.samples), size(f.most))
-            for f in totals
-        ),
-    )
+def fields_lines(fields: Mapping[str, FieldSize]) -> list[str]:
+    """How many samples have each field, and how large it is."""
+    rows = [
+        [shown(name), f"{of.samples:,}", *map(size, (of.bytes, of.least, of.mean, of.most))]
+        for name, of in fields.items()
+    ]
+    return text_table(("field", "samples", "bytes", "least", "mean", "most"), rows, right=range(1, 6)).splitlines()
 
 
 def sample_lines(sample: dict[str, Any]) -> Iterator[str]:
@@ -60,6 +41,20 @@ def sample_lines(sample: dict[str, Any]) -> Iterator[str]:
     width = min(24, max(map(len, fields)))
     for name, data in fields.items():
         yield f"  {name:<{width}}  {size(len(data)):>9}  {summary(name, data)}"
+
+
+def summary(field: str, data: bytes) -> str:
+    """What a field holds, in less than a line: text, numbers, the size of a picture, dtype and shape of an array.
+
+    >>> summary("cls", b"7"), summary("json", b'{"a": [1]}'), summary("cls", b"?")
+    ('7', '{ "a": [ 1 ] }', "can't be decoded: ...")
+    """
+    view = viewed(field, data)
+    if view.kind in ("picture", "sound", "film"):
+        return shown(view.caption)
+    text = shown(" ".join(view.text.split()))
+    text = text if len(text) <= WIDTH else f"{text[: WIDTH - 2]} …"
+    return f"can't be decoded: {text}" if view.kind == "error" else text
 
 
 def report_lines(report: Report) -> Iterator[str]:
@@ -76,35 +71,3 @@ def report_lines(report: Report) -> Iterator[str]:
     yield f"{report.url}: {state} {intact}"
     if report.repaired is not None:
         yield f"{report.url}: what is intact was written to {report.repaired}"
-
-
-def summary(field: str, data: bytes) -> str:
-    """What a field holds, in less than a line: text, numbers, the size of a picture, dtype and shape of an array.
-
-    >>> summary("cls", b"7"), summary("json", b'{"a": [1]}'), summary("cls", b"?")
-    ('7', '{"a": [1]}', "can't be decoded: ...")
-    """
-    try:
-        decode = decoder(field, "pil")
-        value: Any = data if decode is None else decode(data)
-    except MissingExtraError as error:
-        return error.message
-    except Exception as error:
-        return f"can't be decoded: {type(error).__name__}: {error}"
-    if isinstance(value, Image.Image):
-        return f"picture, {value.width} × {value.height}, {value.mode}"
-    if isinstance(value, np.ndarray) or (hasattr(value, "dtype") and hasattr(value, "shape")):
-        return f"array, {str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
-    if isinstance(value, bytes):
-        return _cut("".join(map(chr, value[:WIDTH]))) if value[:WIDTH].isascii() else f"bytes, {value[:8].hex(' ')} …"
-    if isinstance(value, str):
-        return _cut(value.rstrip("\n"))
-    try:
-        return _cut(json.dumps(value, ensure_ascii=False))
-    except (TypeError, ValueError):
-        return f"{type(value).__name__}, {_cut(repr(value))}"
-
-
-def _cut(text: str) -> str:
-    text = shown(text[: WIDTH + 1])
-    return text if len(text) <= WIDTH else text[: WIDTH - 2] + " …"
