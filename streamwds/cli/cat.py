@@ -32,20 +32,20 @@ def cat(
     """
     import sys
 
+    from streamwds import TarWriter
     from streamwds.cli.files import Folder
     from streamwds.cli.listing import sample_of_key
-    from streamwds.cli.output import Output
     from streamwds.cli.sources import found
     from streamwds.cli.telling import UsageError
     from streamwds.errors import MissingFieldError
     from streamwds.tar.names import split_name
+    from streamwds.tar.partial import Whole
 
     key, field = split_name(name) or (name, "")
     names = found([shards])
     if not field and folder is None and sys.stdout.isatty():
         raise UsageError("a sample is printed as a tar, which is nothing to look at: KEY.FIELD, -C FOLDER, or | tar tv")
     into = None if folder is None else Folder(folder, force)
-    out = None if field or into else Output("-")
     sample = sample_of_key(names, key)
     if field and field not in sample:
         there = ", ".join(name for name in sample if name not in ("__key__", "__url__"))
@@ -55,9 +55,10 @@ def cat(
             if name == field if field else name not in ("__key__", "__url__"):
                 into.write(f"{key}.{name}", data)
         into.check()
-    elif out is not None:
-        out.write([sample])
+    elif not field:
+        with TarWriter(sys.stdout.buffer, encoder=False, keep_meta=True) as writer:
+            writer.write(sample)
     elif sys.stdout.isatty() and not sample[field].decode("utf-8", "replace").replace("\n", "").isprintable():
         raise UsageError("it is no plain text, and standard output is a terminal: -C FOLDER, or > FILE")
     else:
-        sys.stdout.buffer.write(sample[field])
+        Whole(sys.stdout.buffer).write(sample[field])  # (unbuffered, standard output may take less at a time)

@@ -28,4 +28,4 @@ def concat(
     """
     from streamwds.cli.copying import copied
 
-    copied(shards, output, maxcount=maxcount, maxsize=maxsize, keys=keys, fields=fields, force=force).tell(json=json)
+    copied(shards, output, maxcount=maxcount, maxsize=maxsize, keys=keys, fields=fields, force=force, json=json)

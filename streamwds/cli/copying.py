@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from streamwds import tar
-from streamwds.cli.output import Output, Wrote, with_keys
+from streamwds.cli.output import Output, with_keys
 from streamwds.cli.progress import meter
 from streamwds.cli.sources import bytes_of, found, samples_of, verbatim
 from streamwds.cli.telling import UsageError
@@ -38,10 +38,11 @@ def copied(
     keys: str,
     fields: str,
     force: bool,
-) -> Wrote:
+    json: bool,
+) -> None:
     """Write the samples of shards; number: to so many shards; None: as many as it takes."""
     names = found(shards)
-    out = Output(output, force, reads=names, maxcount=maxcount, maxsize=maxsize)
+    out = Output(output, force, reads=names, maxcount=maxcount, maxsize=maxsize, json=json)
     only = fields_of(fields)
     of = 0
     if number:
@@ -56,4 +57,4 @@ def copied(
             raise UsageError(f"{of} samples don't fill {number} shards")
     with meter("writing", bytes_of(names), len(names)) as progress:
         samples: Iterable[dict[str, Any]] = samples_of(names, progress.opener, suffixes=only)
-        return out.write(with_keys(keys, samples) if keys else samples, shards=number or 0, of=of)
+        out.write(with_keys(keys, samples) if keys else samples, shards=number or 0, of=of)

@@ -14,7 +14,7 @@ from itertools import chain, groupby
 from typing import Any
 
 from streamwds import Context, ShardFiles, decode, draws, to_tuple
-from streamwds.cli.output import Output, Wrote, with_keys
+from streamwds.cli.output import Output, with_keys
 from streamwds.cli.progress import Meter, meter
 from streamwds.cli.sources import bytes_of, indexable, verbatim
 from streamwds.cli.telling import UsageError
@@ -43,7 +43,7 @@ def _looked_up(names: list[str], temporary: str | None) -> Generator[list[str]]:
         copies: dict[str, str] = {}
         with meter("copying", bytes_of(others), len(others)) as progress:
             for number, name in enumerate(dict.fromkeys(others)):
-                copies[name] = os.path.join(folder, str(number), re.sub(r"[^\w.-]", "_", f"{shard_name(name)}"))
+                copies[name] = os.path.join(folder, str(number), re.sub(r"[^\w.-]", "_", shard_name(name)) + ".tar")
                 os.mkdir(os.path.dirname(copies[name]))
                 _copy(Shard(name, progress.opener), copies[name])
         yield [copies.get(name, name) for name in names]
@@ -69,19 +69,19 @@ def _read(samples: ShardFiles[Sample], order: Iterable[int], progress: Meter) ->
 # ---- orders
 
 
-def shuffled(names: list[str], output: Output, *, seed: int, keys: str, temporary: str | None) -> Wrote:
+def shuffled(names: list[str], output: Output, *, seed: int, keys: str, temporary: str | None) -> None:
     """Write all samples in a random order that depends on the seed and on their number alone."""
     with _looked_up(names, temporary) as local, ShardFiles(map(verbatim, local)) as samples:
         key = draws.stage_key(Context(seed=seed), "shuffle", 0, 0, per_worker=False)
         order = draws.permutation(key, len(samples))
-        with meter("shuffling", _bytes(samples), len(names)) as progress:
+        with meter("shuffling", _bytes(samples)) as progress:
             mixed = _read(samples, order, progress)
-            return output.write(with_keys(keys, mixed) if keys else mixed)
+            output.write(with_keys(keys, mixed) if keys else mixed)
 
 
 def sorted_by(
     names: list[str], output: Output, *, field: str, numeric: bool, reverse: bool, temporary: str | None
-) -> Wrote:
+) -> None:
     """Write all samples in the order of their keys, or of the values of a field; equals stay in their order.
 
     In the order of keys, what has the same key becomes one sample, as it does for who reads it.
@@ -89,15 +89,13 @@ def sorted_by(
     with _looked_up(names, temporary) as local, ShardFiles(map(verbatim, local)) as samples:
         by: list[Any] = _values(samples, field) if field else [*chain.from_iterable(map(Index.keys, samples.indexes))]
         try:
-            order = sorted(range(len(by)), key=[*map(natural, by)].__getitem__ if numeric else by.__getitem__)
+            numbered = [(natural(value), value) for value in by] if numeric else by
+            order = sorted(range(len(by)), key=numbered.__getitem__, reverse=reverse)
         except TypeError as error:
             raise StreamwdsError(f"the values can't be put in order: {error}", field=field) from error
-        if reverse:  # (sorted(reverse=True) would keep equals as they are, and so would this)
-            order.reverse()
-            order = [place for _, equals in groupby(order, by.__getitem__) for place in sorted(equals)]
-        with meter("sorting", _bytes(samples), len(names)) as progress:
+        with meter("sorting", _bytes(samples)) as progress:
             ordered = _read(samples, order, progress)
-            return output.write(ordered if field else _merged(ordered))
+            output.write(ordered if field else _merged(ordered))
 
 
 def natural(value: str | float) -> Any:

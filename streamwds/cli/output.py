@@ -18,25 +18,18 @@ from streamwds.shards.local import scheme_of
 from streamwds.shards.urls import shard_name
 from streamwds.tar.shard_names import places, shard_namer
 
-__all__ = ["Output", "Wrote", "with_keys"]
+__all__ = ["Output", "with_keys"]
 
 MAXCOUNT, MAXSIZE = 100_000, 3_000_000_000  # (ShardWriter's own)
 
 
 @attrs.frozen
-class Wrote:
+class _Wrote:
     """What was written: how many shards and samples, and the bytes that the samples take in them (uncompressed)."""
 
     shards: int
     samples: int
     bytes: int
-
-    def tell(self, *, json: bool = False) -> None:
-        """Tell the user: on standard output for programs, beside it for people."""
-        if json:
-            machine(self)
-        else:
-            say(f"wrote {count(self.samples, 'sample')} to {count(self.shards, 'shard')}, {size(self.bytes)}")
 
 
 @attrs.frozen
@@ -47,7 +40,7 @@ class Output:
     force: whether shards of these names may be replaced.
     reads: what is read meanwhile. A numbered shard may not be among it.
     maxcount, maxsize: when a numbered shard is full; None: as usual.
-    encode: whether values are encoded; else they are bytes.
+    json: whether standard output is wanted for what was done.
     """
 
     name: str
@@ -55,10 +48,12 @@ class Output:
     reads: Iterable[str] = attrs.field(default=(), kw_only=True)
     maxcount: int | None = attrs.field(default=None, kw_only=True)
     maxsize: int | None = attrs.field(default=None, kw_only=True)
-    encode: bool = attrs.field(default=False, kw_only=True)
+    json: bool = attrs.field(default=False, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if self.name == "-":
+            if self.json:
+                raise UsageError("--json is printed to standard output, and so are shards with -o -: one or the other")
             if sys.stdout.isatty():
                 raise UsageError("standard output is a terminal, and a tar is nothing to look at: -o FILE, or > FILE")
         elif path_of(self.name) is None:
@@ -101,29 +96,34 @@ class Output:
             found.update((number, path) for number in numbers if name(number) == path)
         return [path for _, path in sorted(found)]
 
-    def write(self, samples: Iterable[Mapping[str, Any]], *, shards: int = 0, of: int = 0) -> Wrote:
-        """Write samples; nothing that is half is left behind by an error.
+    def write(self, samples: Iterable[Mapping[str, Any]], *, shards: int = 0, of: int = 0) -> None:
+        """Write samples, and tell what was done; nothing that is half is left behind by an error.
 
         shards, of: into so many shards of the same size (but for one sample), of so many samples in all.
         """
-        options: dict[str, Any] = {"encoder": self.encode, "keep_meta": True}
+        options: dict[str, Any] = {"encoder": False, "keep_meta": True}
         try:
             if self.name == "-":
-                return self._streamed(samples, options)
-            return self._written(samples, [of * n // shards for n in range(1, shards + 1)], options)
+                wrote = self._streamed(samples, options)
+            else:
+                wrote = self._written(samples, [of * n // shards for n in range(1, shards + 1)], options)
         except DuplicateKeyError as error:
             error.message += "; --keys '{shard}/{key}' (or '{number:08d}') makes them differ"
             raise
+        if self.json:
+            machine(wrote)
+        else:
+            say(f"wrote {count(wrote.samples, 'sample')} to {count(wrote.shards, 'shard')}, {size(wrote.bytes)}")
 
-    def _streamed(self, samples: Iterable[Mapping[str, Any]], options: dict[str, Any]) -> Wrote:
+    def _streamed(self, samples: Iterable[Mapping[str, Any]], options: dict[str, Any]) -> _Wrote:
         number = taken = 0
         with TarWriter(sys.stdout.buffer, **options) as writer:
             for sample in samples:
                 taken += writer.write(sample)
                 number += 1
-        return Wrote(1, number, taken)
+        return _Wrote(1, number, taken)
 
-    def _written(self, samples: Iterable[Mapping[str, Any]], ends: list[int], options: dict[str, Any]) -> Wrote:
+    def _written(self, samples: Iterable[Mapping[str, Any]], ends: list[int], options: dict[str, Any]) -> _Wrote:
         before = self.paths()
         names: list[str] = []
         limited = self.numbered and not ends
@@ -140,7 +140,7 @@ class Output:
             raise StreamwdsError("there is no sample, so nothing was written", url=self.name)
         if left := [path for path in before if path not in names]:
             say(f"{left[0]}{' and others' if left[1:] else ''} had such a name before, and stays: remove what is old")
-        return Wrote(writer.shards, writer.samples, writer.bytes)
+        return _Wrote(writer.shards, writer.samples, writer.bytes)
 
 
 def with_keys(keys: str, samples: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -65,7 +65,7 @@ def pack(
     from streamwds.cli.progress import meter
     from streamwds.cli.telling import UsageError
 
-    out = Output(output, force, maxcount=maxcount, maxsize=maxsize)
+    out = Output(output, force, maxcount=maxcount, maxsize=maxsize, json=json)
     columns = fields_of(files) or set()
     if os.path.isdir(source):
         if key or files or root:
@@ -82,11 +82,11 @@ def pack(
     else:
         raise UsageError("there is no such file or folder", url=source)
 
-    with meter("packing", total, 1) as progress:
+    with meter("packing", total) as progress:
 
         def measured() -> Iterator[dict[str, Any]]:
             for sample in samples:
                 yield sample
                 progress.read(sum(len(value) for value in sample.values()))
 
-        out.write(measured()).tell(json=json)
+        out.write(measured())

@@ -42,7 +42,7 @@ def proc(
     from streamwds.cli.sources import bytes_of, found, samples_of
 
     names = found(shards)
-    out = Output(output, force, reads=names, maxcount=maxcount, maxsize=maxsize)
+    out = Output(output, force, reads=names, maxcount=maxcount, maxsize=maxsize, json=json)
     with meter("running", bytes_of(names), len(names)) as progress:
         samples = samples_of(names, progress.opener)
-        out.write(processed(samples, command, jobs=jobs, temporary=temporary)).tell(json=json)
+        out.write(processed(samples, command, jobs=jobs, temporary=temporary))

@@ -37,22 +37,25 @@ class Meter:
 
 
 @contextlib.contextmanager
-def meter(what: str, total: int | None, files: int, *, prints: bool = False, shown: bool = True) -> Generator[Meter]:
+def meter(
+    what: str, total: int | None, files: int = 0, *, prints: bool = False, shown: bool = True
+) -> Generator[Meter]:
     """Show how far some work is.
 
-    total: its bytes; None: they are not known. files: their number. shown: whether there is a bar at all.
-    prints: whether lines are printed to standard output meanwhile: on a terminal they come above the bar, and for a
-    pager that reads them there is none.
+    total: its bytes; None: they are not known. files: how many shards are read, if one after the other.
+    shown: whether there is a bar at all. prints: whether lines are printed to standard output meanwhile: on a terminal
+    they come above the bar, and for a pager that reads them there is none.
     """
     console = Console(stderr=True)
     printed = sys.stdout.isatty()
     if not shown or not console.is_terminal or (prints and not printed):
         yield Meter(lambda size: None, lambda: None, False)
         return
+    counted = (TextColumn("{task.fields[begun]}/{task.fields[files]} files", markup=False),) if files else ()
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TextColumn("{task.fields[begun]}/{task.fields[files]} files", markup=False),
+        *counted,
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),

@@ -39,5 +39,13 @@ def reshard(
     from streamwds.cli.copying import copied
 
     copied(
-        shards, output, maxcount=maxcount, maxsize=maxsize, number=number, keys=keys, fields=fields, force=force
-    ).tell(json=json)
+        shards,
+        output,
+        maxcount=maxcount,
+        maxsize=maxsize,
+        number=number,
+        keys=keys,
+        fields=fields,
+        force=force,
+        json=json,
+    )

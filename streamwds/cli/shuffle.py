@@ -34,5 +34,5 @@ def shuffle(
     from streamwds.cli.sources import found
 
     names = found(shards)
-    out = Output(output, force, reads=names, maxcount=maxcount, maxsize=maxsize)
-    shuffled(names, out, seed=seed, keys=keys, temporary=temporary).tell(json=json)
+    out = Output(output, force, reads=names, maxcount=maxcount, maxsize=maxsize, json=json)
+    shuffled(names, out, seed=seed, keys=keys, temporary=temporary)

@@ -43,5 +43,5 @@ def sort(
     from streamwds.cli.sources import found
 
     names = found(shards)
-    out = Output(output, force, reads=names, maxcount=maxcount, maxsize=maxsize)
-    sorted_by(names, out, field=by, numeric=numeric, reverse=reverse, temporary=temporary).tell(json=json)
+    out = Output(output, force, reads=names, maxcount=maxcount, maxsize=maxsize, json=json)
+    sorted_by(names, out, field=by, numeric=numeric, reverse=reverse, temporary=temporary)
