@@ -475,6 +475,14 @@ def test_headers_are_found_again_anywhere(tmp_path: Path) -> None:
             assert sample["txt"] == f"number {sample['cls']}"
 
 
+def test_what_can_be_read_once_is_saved_up_to_the_damage(tmp_path: Path) -> None:
+    data = bytearray(numbers(tmp_path / "a.tar", range(8)).read_bytes())
+    data[2048 * 4] ^= 255
+    done = streamwds("check", "-", "--repair", "b.tar", stdin=bytes(data))
+    assert (done.status, "checksum" in done.out) == (1, True)
+    assert keys(tmp_path / "b.tar") == ["0000", "0001", "0002"]
+
+
 # ---- index
 
 

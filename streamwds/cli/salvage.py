@@ -1,7 +1,9 @@
 """What can be read of a damaged shard: what is whole before a damaged place, and behind it.
 
 A stream guesses at nothing behind a damaged header. Here the next header is looked for whose checksum holds, and
-reading goes on there. The first sample behind is left out, for nobody knows whether it begins there.
+reading goes on there. The first sample behind is left out, for nobody knows whether it begins there. (If the header of
+a tar within the shard is damaged, what is in that tar is taken for the shard's own.) Standard input is read only once,
+and so up to the damage.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ def salvaged(url: str, opener: Opener, note: Callable[[StreamwdsError], object])
                 continue
             message = "the first sample behind the damage, which may lack some of its files, is left out"
             note(StreamwdsError(message, url=url, offset=start, key=sample["__key__"]))
-        start = _next_header(Shard(url, opener), damage[0].offset) if damage else None
+        start = _next_header(Shard(url, opener), damage[0].offset) if damage and url != "-" else None
 
 
 def _next_header(shard: Shard, damaged: int | None) -> int | None:
