@@ -38,8 +38,8 @@ def cat(
     from streamwds.cli.sources import found
     from streamwds.cli.telling import UsageError
     from streamwds.errors import MissingFieldError
+    from streamwds.shards.local import write_all
     from streamwds.tar.names import split_name
-    from streamwds.tar.partial import Whole
 
     key, field = split_name(name) or (name, "")
     names = found([shards])
@@ -61,4 +61,4 @@ def cat(
     elif sys.stdout.isatty() and not sample[field].decode("utf-8", "replace").replace("\n", "").isprintable():
         raise UsageError("it is no plain text, and standard output is a terminal: -C FOLDER, or > FILE")
     else:
-        Whole(sys.stdout.buffer).write(sample[field])  # (unbuffered, standard output may take less at a time)
+        write_all(sys.stdout.buffer, sample[field])  # (unbuffered, standard output may take less at a time)
