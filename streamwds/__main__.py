@@ -17,7 +17,7 @@ def main() -> None:
         missing = (error.name or "").partition(".")[0]
         if missing not in {"rich", "typer"}:
             raise
-        sys.exit(f"streamwds: the command line needs {missing}: pip install 'streamwds[demo]'")
+        sys.exit(f"streamwds: the command line needs {missing}: pip install 'streamwds[cli]'")
 
 
 if __name__ == "__main__":

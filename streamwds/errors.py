@@ -22,6 +22,7 @@ __all__ = [
     "DistributionError",
     "DoubleBatchWarning",
     "DuplicateFieldError",
+    "DuplicateKeyError",
     "EmptyStreamWarning",
     "EncodeError",
     "FewShardsWarning",
@@ -183,6 +184,10 @@ class SampleKeyError(StreamwdsError, KeyError):
 
 class WriteError(StreamwdsError, ValueError):
     """A sample that can't be written so that it would be read back the same."""
+
+
+class DuplicateKeyError(WriteError):
+    """A sample whose key another one in the shard has already."""
 
 
 # ---- while samples are worked on

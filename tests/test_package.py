@@ -93,7 +93,7 @@ def test_the_command_line_says_what_is_missing(package: str) -> None:
     done = python("-c", code)
     assert done.returncode == 1
     assert done.stdout == ""
-    assert re.fullmatch(r"streamwds: .*" + package + r".*pip install 'streamwds\[demo\]'\n", done.stderr)
+    assert re.fullmatch(r"streamwds: .*" + package + r".*pip install 'streamwds\[cli\]'\n", done.stderr)
 
 
 def test_the_command_line_tells_an_error_in_one_line(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from streamwds.codecs.table import encoder as encoder_of
 from streamwds.compression import Compress, chosen
-from streamwds.errors import EncodeError, MissingExtraError, WriteError
+from streamwds.errors import DuplicateKeyError, EncodeError, MissingExtraError, WriteError
 from streamwds.memo import Memo
 from streamwds.shards.gopen import Gopen, open_for_writing
 from streamwds.shards.local import scheme_of, write_all
@@ -225,7 +225,7 @@ class TarWriter:
             given = "no __key__" if key is None else f"the __key__ {key!r}, which is no str"
             raise WriteError(f"a sample has {given}; its fields are {', '.join(map(str, sample))}", url=self._path)
         if key in self._keys:
-            raise WriteError("a sample of this key is in the shard already", url=self._path, key=key)
+            raise DuplicateKeyError("a sample of this key is in the shard already", url=self._path, key=key)
         members = [(field, self._encoded(key, field, value)) for field, value in self._fields(key, sample)]
         if not members:
             raise WriteError("the sample has no field to write, so it would be lost", url=self._path, key=key)
