@@ -100,6 +100,13 @@ class Measured:
     def bytes_per_second(self) -> float:
         return self.total.bytes / self.seconds if self.seconds else 0.0
 
+    def data(self) -> dict[str, Any]:
+        """All of it as plain data."""
+        fields = {name: {**attrs.asdict(field), "mean": field.mean} for name, field in self.total.fields.items()}
+        rates = {"samples_per_second": self.samples_per_second, "bytes_per_second": self.bytes_per_second}
+        whole = {"samples": self.total.samples, "bytes": self.total.bytes, "items": self.items, "seconds": self.seconds}
+        return {**whole, **rates, "fields": fields}
+
 
 def measured(
     samples: Stream[Any], stages: Stage[Any, Any] = identity, *, items: int | None = None, seconds: float | None = None

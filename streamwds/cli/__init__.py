@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from streamwds.cli.bench import bench
 from streamwds.cli.cat import cat
 from streamwds.cli.check import check
 from streamwds.cli.concat import concat
@@ -25,6 +26,7 @@ from streamwds.cli.ls import ls
 from streamwds.cli.pack import pack
 from streamwds.cli.proc import proc
 from streamwds.cli.reshard import reshard
+from streamwds.cli.show import show
 from streamwds.cli.shuffle import shuffle
 from streamwds.cli.sort import sort
 from streamwds.cli.telling import told
@@ -33,7 +35,7 @@ from streamwds.cli.unpack import unpack
 __all__ = ["app", "run"]
 
 COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
-    "Look at shards": {"ls": ls, "head": head, "cat": cat, "check": check},
+    "Look at shards": {"ls": ls, "head": head, "cat": cat, "show": show, "check": check, "bench": bench},
     "Files to shards, shards to files": {"pack": pack, "unpack": unpack, "index": index},
     "Shards to shards": {
         "concat": concat,

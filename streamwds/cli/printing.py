@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from streamwds.bench import FieldSize
+from streamwds.bench import FieldSize, Measured
 from streamwds.cli.checking import Report
 from streamwds.cli.listing import ListedMember, ListedSample
 from streamwds.cli.telling import count, shown, size
@@ -32,6 +32,24 @@ def fields_lines(fields: Mapping[str, FieldSize]) -> list[str]:
         for name, of in fields.items()
     ]
     return text_table(("field", "samples", "bytes", "least", "mean", "most"), rows, right=range(1, 6)).splitlines()
+
+
+def measured_lines(result: Measured) -> Iterator[str]:
+    """What a pipeline did, and how fast."""
+    total = result.total
+    yield f"{count(total.samples, 'sample')}, {size(total.bytes)}, in {result.seconds:.2f} s"
+    yield f"{result.samples_per_second:,.0f} samples/s, {size(result.bytes_per_second)}/s"
+    if result.items != total.samples:
+        yield f"{count(result.items, 'item')} came out"
+
+
+def sizes_table(fields: Mapping[str, FieldSize]) -> None:
+    """Print how large each field is."""
+    rows = fields.items()
+    table(
+        ("field", "samples", "bytes", "least", "mean", "most"),
+        ((name, f"{f.samples:,}", *map(size, (f.bytes, f.least, f.mean, f.most))) for name, f in rows),
+    )
 
 
 def sample_lines(sample: dict[str, Any]) -> Iterator[str]:
