@@ -596,7 +596,7 @@ def test_what_can_not_be_counted_for_each(shards: str, tmp_path: Path) -> None:
     with pytest.raises(DistributionError, match="put split_by_node behind the source"):
         tar.count_each(shards, world_size=2)
     with pytest.raises(CompositionError, match=r"this stream yields Sample; where samples are split.*tar\.count"):
-        tar.count_each(urls(shards) | tarsamples)
+        tar.count_each(urls(shards) | tarsamples)  # type: ignore[arg-type]
     for endless in (urls(shards) | resampled(), urls(shards) | split_by_node | repeat()):
         with pytest.raises(CompositionError, match="these URLs never end"):
             tar.count_each(endless)
