@@ -60,18 +60,20 @@ class Shuffle(Step[Any, Any]):
         if not failed:
             replay.check(expected, mark, f"shuffle: block {block}", items)
         while items and not failed:
-            count, end, begun = len(items), ends[-1], given
+            count, end = len(items), ends[-1]
             following: list[Any] = []
             after: list[At] = []
             room = self.block_size(block + 1)
+            lacking = room * given // count  # (of what would be there by now if the stream had not been resumed here)
             key = draws.stage_key(run.context, self.name, self.seed, block, per_worker=True)
             order = draws.permutation(key, count)
             for place in order[:given]:  # (they were given before the stream was resumed here)
                 items[place] = None
             for place in order[given:]:
                 given += 1
-                # the next block fills at the pace at which this one empties: never more than size + 1 items alive
-                if (due := room * (given - begun) // (count - begun) - len(following)) and not failed:
+                # The next block fills at the pace at which this one empties: never more than size + 1 items alive.
+                # What a resumed run lacks is read in the end, so that its first items come soon.
+                if (due := room * given // count - lacking - len(following)) and not failed:
                     failed = _pull(due, pairs, following, after)
                 item, items[place] = items[place], None
                 yield item, ((block, given, mark, start) if given < count else (block + 1, 0, None, end))
