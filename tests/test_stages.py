@@ -233,7 +233,12 @@ def test_shuffle() -> None:
 def test_resumed_anywhere_in_a_block_shuffle_reads_that_block_before_its_first_item() -> None:
     """(Near its end it once read all of the next block, too, before it gave anything.)"""
     read: list[int] = []
-    stream = range(300) | map(lambda n: read.append(n) or n) | shuffle(100, initial=100)
+
+    def noted(n: int) -> int:
+        read.append(n)
+        return n
+
+    stream = range(300) | map(noted) | shuffle(100, initial=100)
     positions = [position for _, position in stream.tracked()]
     for given in (1, 50, 99):
         read.clear()
