@@ -4,11 +4,13 @@
 # TORCH    what to install of torch. It is pinned, and installed before everything else, because a plain `torch` asks
 #          for the newest build, which on Linux brings gigabytes of CUDA along
 # PYTEST   further options of pytest, for example PYTEST=--complete, which fails if a test must be left out
+# PYTHONS  the versions of Python that `make pythons` looks for
 # BENCH    themes and options of `python -m benchmarks`, for example BENCH="reading --keep"
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 PYTEST ?=
+PYTHONS ?= 3.10 3.11 3.12 3.13 3.14
 BENCH ?=
 
 venv := .venv
@@ -17,7 +19,7 @@ torch := $(venv)/.torch
 ready := $(venv)/.ready
 peers := $(venv)/.peers
 
-.PHONY: demo test deep bench format clean
+.PHONY: demo test deep pythons bench format clean
 
 demo: $(ready)
 	$(bin)/streamwds demo
@@ -32,6 +34,18 @@ test: $(ready)
 # the laws, on many times as many random cases
 deep: $(ready)
 	STREAMWDS_PROFILE=deep $(bin)/pytest -n 2 tests properties $(PYTEST)
+
+# the tests under every Python that is found, each with an environment of its own; PYTEST=properties runs the laws only
+pythons:
+	@set -e; for version in $(PYTHONS); do \
+		found=; for python in python$$version "$$(pyenv root 2>/dev/null)"/versions/$$version.*/bin/python; do \
+			if "$$python" -c '' 2>/dev/null; then found=$$python; break; fi; \
+		done; \
+		if [ -z "$$found" ]; then missing="$$missing $$version"; continue; fi; \
+		$(MAKE) PYTHON="$$found" venv=$(venv)/$$version $(venv)/$$version/.ready; \
+		$(venv)/$$version/bin/pytest -n 2 $(PYTEST); \
+		ran="$$ran $$version"; \
+	done; echo "ran under Python$${ran:- none}; not found:$${missing:- none}"
 
 bench: $(ready) $(peers)
 	$(bin)/python -m benchmarks $(BENCH)

@@ -33,6 +33,7 @@ from streamwds import (
     shuffle_shards,
     split_by_node,
     split_by_worker,
+    tar,
     tarsamples,
     to_torch,
     to_tuple,
@@ -56,18 +57,10 @@ def pack(folder: Path) -> None:
 
 def batches(folder: Path) -> Stream[tuple[Any, ...]]:
     """Batches of x (8, 4) and y (8, 1), float32; for each rank the same number, about its share of the whole."""
-    return (
-        urls(folder / f"numbers-{{0..{len(SIZES) - 1}}}.tar")
-        | shuffle_shards
-        | split_by_node
-        | split_by_worker
-        | tarsamples
-        | decode()
-        | shuffle(40)
-        | to_tuple("x.npy", "y.npy")
-        | batched(BATCH)
-        | equalize(sum(SIZES) // (RANKS * BATCH))
-    )
+    shards = urls(folder / f"numbers-{{0..{len(SIZES) - 1}}}.tar") | shuffle_shards | split_by_node | split_by_worker
+    each = tar.count_each(shards, world_size=RANKS)
+    samples = shards | tarsamples | decode() | shuffle(40) | to_tuple("x.npy", "y.npy")
+    return samples | batched(BATCH) | equalize(sum(each) // len(each) // BATCH)
 
 
 def save(checkpoint: dict[str, Any], path: Path) -> None:

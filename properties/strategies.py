@@ -114,6 +114,10 @@ def jittered(item: wds.Sample, rng: np.random.Generator) -> wds.Sample:
     return {**item, "drawn": int(rng.integers(1000))}
 
 
+def noisy(key: str, data: bytes, rng: np.random.Generator) -> tuple[bytes, int] | None:
+    return (data, int(rng.integers(1000))) if key == ".txt" else None
+
+
 class Scale:
     """A function with a state."""
 
@@ -510,6 +514,7 @@ def _after(kind: str) -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
         yield ("sample", st.just(wds.map(as_sample)))
     elif kind == "sample":
         yield (kind, st.builds(wds.decode, st.sampled_from([None, "rgb8", "pil"]), threads=_threads, handler=_handlers))
+        yield (kind, st.builds(wds.decode, st.just(noisy), rng=st.just(True), seed=_seeds, threads=_threads))
         yield (kind, st.just(wds.map(functools.partial(numbered, field="n"))))
         fields = st.sampled_from([("__key__", "txt"), ("__key__", "cls;txt", "npy"), ("__key__",)])
         yield ("tuple", st.builds(lambda names, handler: wds.to_tuple(*names, handler=handler), fields, _handlers))

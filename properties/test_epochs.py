@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import streamwds as wds
-from properties.strategies import Pipeline, jittered, outcome, pipelines, same_outcome, wanted
+from properties.strategies import Pipeline, jittered, noisy, outcome, pipelines, same_outcome, wanted
 from streamwds import Stage, Stream
 from streamwds.errors import PositionError
 from streamwds.testing import same_items
@@ -111,6 +111,7 @@ LARGE: list[Stream[Any]] = [
     range(200) | wds.rsample(0.5),
     wds.mix([range(100), range(100, 200)]),
     [{"__key__": f"{n}"} for n in range(200)] | wds.map(jittered, rng=True),
+    [{"__key__": f"{n}", "txt": b""} for n in range(200)] | wds.decode(noisy, rng=True),
 ]
 
 

@@ -1,4 +1,7 @@
-"""The same everywhere: another process with another PYTHONHASHSEED gives the same items at the same positions."""
+"""The same everywhere: another process with another PYTHONHASHSEED gives the same items at the same positions.
+
+`make pythons` runs this under every other Python that is found, where what is pinned must be the same, too.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,11 @@ import pickle
 import re
 import subprocess
 import sys
+from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -56,6 +61,15 @@ def elsewhere(streams: list[Stream[Any]], hash_seed: int) -> list[str]:
     return found
 
 
+def with_words(sample: wds.Sample, rng: np.random.Generator) -> wds.Sample:
+    """The sample with raw words of its generator, which no release of numpy changes."""
+    return {**sample, "words": rng.bit_generator.random_raw(2).tolist()}
+
+
+def words(key: str, data: bytes, rng: np.random.Generator) -> Any:
+    return rng.bit_generator.random_raw(3).tolist() if key == ".txt" else None
+
+
 def pinned() -> list[Stream[Any]]:
     """Streams of all stages that leave something to chance, count or digest: what they give is the same for good."""
     numbers, names = range(200), [f"https://example.org/{n:03}.tar?signed" for n in range(30)]
@@ -75,14 +89,47 @@ def pinned() -> list[Stream[Any]]:
         wds.zip_([numbers, wds.chain([numbers, names])], stop="last") | wds.slice(3, 150, 2),
         samples | wds.join(numbers | wds.map(partner)) | wds.to_tuple("__key__", "more") | wds.equalize(230),
     ]
+    drawing = samples | wds.shuffle(30)
+    drawn = [
+        drawing | wds.map(with_words, rng=True) | wds.batched(8) | wds.repeat(2),
+        drawing | wds.decode(words, rng=True, seed=1, threads=2) | wds.batched(8),
+        drawing | wds.decode(words, rng=True, seed=1) | wds.batched(8),
+    ]
     several = [stream.within(seed=5, epoch=2, **reader) for stream in split for reader in readers]
     rest = wds.redistribute(split[2], [list(stream.tracked())[3][1] for stream in several[8:12]])
-    return [*alone, *several, rest.within(rank=0, world_size=3)]
+    return [*alone, *several, rest.within(rank=0, world_size=3), *(stream.within(epoch=3) for stream in drawn)]
+
+
+def account_of_the_pinned() -> str:
+    """All that the pinned streams give, at which positions, and how they look, as a digest."""
+    return digest([account(stream) for stream in pinned()])
+
+
+PINNED = "3517959154228f3e"
+"""Changing this changes the order of everybody's data. (Python, numpy and the machine may be any.)"""
 
 
 def test_what_is_pinned_is_the_same_whatever_interpreter_runs_this() -> None:
-    """Python, numpy and the machine may be any. Changing this changes the order of everybody's data."""
-    assert digest([account(stream) for stream in pinned()]) == "23f24d6b6dc89d54"
+    assert account_of_the_pinned() == PINNED
+
+
+@pytest.mark.parametrize("hash_seed", ["0", "1", "random"])
+def test_what_is_pinned_is_the_same_whatever_hashes_are(hash_seed: str) -> None:
+    code = "import warnings; warnings.simplefilter('ignore'); import properties.test_machines as here;"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code} print(here.account_of_the_pinned())"],
+        env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == PINNED, done.stderr
+
+
+@pytest.mark.parametrize("method", get_all_start_methods())
+def test_what_is_pinned_is_the_same_however_a_process_starts(method: str) -> None:
+    with get_context(method).Pool(1) as pool:
+        assert pool.apply(account_of_the_pinned) == PINNED
 
 
 # a process takes half a second, so each example brings many streams

@@ -67,6 +67,22 @@ def test_shards_are_read_once_by_all(
     assert whole(parts(source[0] | split | read | rest, ranks, workers)) == counted(source[0] | read | rest)
 
 
+@given(
+    sources(whole=True, kinds=("url",), several=False),
+    st.sampled_from([wds.identity, wds.shuffle_shards]),
+    both,
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.integers(0, 2),
+)
+def test_what_each_will_read_can_be_counted(
+    source: tuple[Any, str], order: Any, split: Any, ranks: int, workers: int, epoch: int
+) -> None:
+    shards = (wds.identity(source[0]) | order | split).within(epoch=epoch)
+    found = parts(shards | wds.tarsamples, ranks, workers)
+    assert wds.tar.count_each(shards, world_size=ranks, workers=workers) == [sum(part.values()) for part in found]
+
+
 @given(st.integers(0, 40), both, of_any, st.integers(1, 5), st.integers(1, 5))
 def test_items_are_given_once_by_all(n: int, split: Any, rest: Any, ranks: int, workers: int) -> None:
     found = parts(range(n) | split | rest, ranks, workers)

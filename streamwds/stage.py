@@ -137,7 +137,7 @@ def _tuples(position: Any) -> Any:
 
 
 @attrs.frozen(eq=False, repr=False)
-class Stream(Generic[B]):
+class Stream(Iterable[B]):
     """A pipeline bound to its data: items of type B, begun afresh by each `iter`.
 
     Built by `|`, never by hand: `urls("a-{0..9}.tar") | tarsamples`. Immutable; every method returns a new value.

@@ -6,7 +6,8 @@ import gzip
 import pickle
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,22 +17,35 @@ from webdataset import autodecode
 
 import streamwds
 from streamwds import (
+    Context,
     Continue,
+    Sample,
+    TarWriter,
+    batched,
     by_table,
     decode,
     decompress,
     handle_extension,
     ignore_and_continue,
     iterators,
+    map,
     numpy_audio,
     numpy_video,
     shuffle,
+    shuffle_shards,
+    split_by_node,
+    split_by_worker,
+    tarsamples,
     torch_audio,
     torch_video,
+    unbatched,
+    urls,
 )
 from streamwds.codecs.images import encode_image
-from streamwds.errors import DecodeError, FunctionError, SkippedWarning, UntrustedDataError
+from streamwds.errors import DecodeError, FunctionError, MissingFieldError, SkippedWarning, UntrustedDataError
+from streamwds.stages.chance import sample_generator
 from streamwds.stages.decoding import Decode
+from streamwds.testing import check_resume
 
 PNG = encode_image(np.full((2, 3, 3), 77, np.uint8), "png")
 
@@ -265,6 +279,105 @@ def test_what_decodes_nothing_is_refused_at_once(decoders: tuple[Any, ...], mess
         decode(pre=list(decoders))
 
 
+# ---- a generator for each sample
+
+
+def drawn(key: str, data: bytes, rng: np.random.Generator) -> Any:
+    return (key, data, *rng.integers(1000, size=2).tolist()) if key.endswith(".x") else None
+
+
+def drawn_for(data: bytes, rng: np.random.Generator) -> list[int]:
+    return [int(n) for n in rng.integers(1000, size=2)]
+
+
+def mine(sample: Sample, rng: np.random.Generator) -> list[int]:
+    return drawn_for(b"", rng)
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> str:
+    for number in range(4):
+        with TarWriter(tmp_path / f"{number}.tar") as writer:
+            for n in range(7):
+                writer.write({"__key__": f"{n}", "x": b"a", "y": b"b", "cls": n})
+    return str(tmp_path / "{0..3}.tar")
+
+
+def by_name(samples: Iterable[Any]) -> dict[tuple[str, str], Any]:
+    return {(sample["__url__"], sample["__key__"]): sample for sample in samples}
+
+
+def test_all_functions_draw_the_same_for_a_sample(shards: str) -> None:
+    stream = urls(shards) | tarsamples | decode(drawn, {"y": drawn_for}, rng=True, seed=3)
+    samples = list(stream)
+    for sample in samples:
+        expected = drawn_for(b"", sample_generator(Context(), "decode", 3, sample))
+        assert sample["x"] == (".x", b"a", *expected)
+        assert sample["y"] == expected
+        assert sample["cls"] == int(sample["__key__"])
+    assert len({tuple(sample["y"]) for sample in samples}) == 28
+    alone = urls(shards) | tarsamples | decode({"y": drawn_for}, only="y", rng=True, seed=3)
+    assert [sample["y"] for sample in alone] == [sample["y"] for sample in samples]
+    for other in (stream.within(epoch=1), stream.within(seed=1), alone | map(mine, rng=True, seed=3)):
+        found = [sample["y"] if isinstance(sample, dict) else sample for sample in other]
+        assert not {tuple(y) for y in found} & {tuple(sample["y"]) for sample in samples}
+
+
+def test_the_draws_are_the_same_however_it_is_read(shards: str) -> None:
+    shuffled = urls(shards) | shuffle_shards | split_by_node | split_by_worker | tarsamples | shuffle(5)
+    alone = by_name(shuffled | decode(drawn, {"y": drawn_for}, rng=True))
+    for threads in (1, 3):
+        stream = shuffled | decode(drawn, {"y": drawn_for}, rng=True, threads=threads)
+        for ranks, workers in ((1, 1), (2, 1), (1, 3), (2, 2)):
+            readers = [(rank, worker) for rank in range(ranks) for worker in range(workers)]
+            found: dict[Any, Any] = {}
+            for rank, worker in readers:
+                own = stream.within(rank=rank, world_size=ranks, worker=worker, workers=workers)
+                found |= by_name(own)
+            assert found == alone
+        assert check_resume(stream) == 28
+        batches = stream | batched(4)
+        assert check_resume(batches) == 7
+        assert by_name(batches | unbatched) == alone
+
+
+def test_what_a_wrapper_held_draws_too() -> None:
+    def unwrapping(key: str, data: bytes, rng: np.random.Generator) -> Continue | None:
+        return Continue(key.removesuffix(".rev"), data[::-1]) if key.endswith(".rev") else None
+
+    sample = {"__key__": "a", "y.rev": b"21", "cls.rev": b"21", "y.gz": gzip.compress(b"b"), "?.rev": b"21"}
+    found = decoded(sample, unwrapping, {"y": drawn_for}, rng=True)
+    expected = drawn_for(b"", sample_generator(Context(), "decode", 0, sample))
+    assert found == {"__key__": "a", "y.rev": expected, "cls.rev": 12, "y.gz": expected, "?.rev": b"12"}
+    assert decoded(sample, unwrapping, rng=True, pre=[drawn, decompress], post=[])["y.gz"] == b"b"
+
+
+def test_a_sample_without_a_key_draws_nothing() -> None:
+    samples: list[Sample] = [{"y": b"a"}, {"__key__": "b", "y": b"a"}, {"cls": b"7"}]
+    for threads in (1, 2):
+        stage = decode({"y": drawn_for}, rng=True, threads=threads)
+        with pytest.raises(MissingFieldError, match=r"field '__key__'.*this has none"):
+            list(samples | stage)
+        stream = samples | decode({"y": drawn_for}, rng=True, threads=threads, handler=ignore_and_continue)
+        with pytest.warns(SkippedWarning, match="this has none"):
+            assert [sample.get("__key__") for sample in stream] == ["b", None]
+        assert stream.skipped == {"MissingFieldError": 1}
+
+
+def test_a_function_that_takes_no_generator_is_an_error_that_says_so() -> None:
+    with pytest.raises(DecodeError, match=r"key 'a', field 'x': .*TypeError: .*takes 2 positional arguments but 3"):
+        decoded({"__key__": "a", "x": b"a"}, lower, rng=True)
+    with pytest.raises(DecodeError, match=r"TypeError: .*missing 1 required positional argument: 'rng'"):
+        decoded({"__key__": "a", "x": b"a"}, drawn)
+
+
+def test_seeds_of_none_are_drawn_once() -> None:
+    stages = [decode({"y": drawn_for}, rng=True, seed=None) for _ in range(9)]
+    assert len({repr(stage) for stage in stages}) > 1
+    with pytest.raises(ValueError, match="a seed is an integer"):
+        decode(seed="1")  # type: ignore[arg-type]
+
+
 # ---- as a value
 
 
@@ -277,6 +390,7 @@ STAGES = [
     decode(pre=[lower, decompress], post=[by_table, everything]),
     decode(pre=[], post=()),
     decode(only={"a", "b"}, partial=False),
+    decode(drawn, {"y": drawn_for}, rng=True, seed=7),
     decode("pil", trust={"pickle", "torch"}, max_bytes=99, max_pixels=7, handler=ignore_and_continue),
 ]
 
@@ -284,7 +398,14 @@ STAGES = [
 @pytest.mark.parametrize("stage", STAGES, ids=repr)
 def test_stages_are_values(stage: Any) -> None:
     assert pickle.loads(pickle.dumps(stage)) == stage
-    names = {**vars(streamwds), "lower": lower, "shout": shout, "everything": everything}
+    names = {
+        **vars(streamwds),
+        "drawn": drawn,
+        "drawn_for": drawn_for,
+        "lower": lower,
+        "shout": shout,
+        "everything": everything,
+    }
     again = eval(repr(stage).replace(f"{__name__}.", ""), names)
     assert again == stage
     assert hash(again) == hash(stage)

@@ -177,9 +177,10 @@ SAMPLE = {"__key__": "1", "__url__": "https://example.org/x/a.tar?signature"}
         (Context(seed=1, epoch=2, rank=1, world_size=2, worker=1, workers=3), 3, (1, "map", 3, 2, "a.tar", "1")),
     ],
 )
-def test_a_samples_generator_knows_the_sample_and_the_epoch(context: Context, seed: int, key: Key) -> None:
-    found = sample_generator(context, "map", seed, SAMPLE).bit_generator.random_raw(9)
-    assert found.tolist() == list(islice(philox(key), 9))
+@pytest.mark.parametrize("kind", ["map", "decode"])
+def test_a_samples_generator_knows_the_sample_and_the_epoch(context: Context, seed: int, key: Key, kind: str) -> None:
+    found = sample_generator(context, kind, seed, SAMPLE).bit_generator.random_raw(9)
+    assert found.tolist() == list(islice(philox((key[0], kind, *key[2:])), 9))
 
 
 def digits(stream: Stream[str] | Stream[int], **context: int) -> str:

@@ -45,8 +45,13 @@ from streamwds import (
     ignore_and_continue,
     ignore_and_stop,
     map,
+    repeat,
+    resampled,
     select,
     shuffle,
+    shuffle_shards,
+    split_by_node,
+    split_by_worker,
     tar,
     tarsamples,
     to_tuple,
@@ -57,7 +62,9 @@ from streamwds.errors import (
     CompositionError,
     DamagedIndexWarning,
     DecodeError,
+    DistributionError,
     DuplicateFieldError,
+    FewShardsWarning,
     HeaderError,
     OpenError,
     SampleKeyError,
@@ -565,6 +572,40 @@ def test_counts_are_told_by_shard(shards: str, tmp_path: Path) -> None:
     with pytest.warns(SkippedWarning):
         assert tar.count(missing, names[0], handler=ignore_and_continue) == {missing: 0, names[0]: 4}
     assert tar.count(missing, names[0], handler=ignore_and_stop) == {missing: 0}
+
+
+def test_each_reader_has_the_samples_of_its_shards(shards: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    split = urls(shards) | split_by_node | split_by_worker
+    assert tar.count_each(split) == [10]
+    assert tar.count_each(split, world_size=2, save=True) == [10, 0]
+    assert tar.count_each(urls(shards) | split_by_worker, workers=2) == [10, 0]
+    assert tar.count_each([*urls(shards)] * 2 | split_by_node, world_size=3) == [8, 0, 12]
+    with pytest.warns(FewShardsWarning):
+        assert tar.count_each(split, world_size=2, workers=2) == [4, 6, 0, 0]
+    order = [os.path.basename(url) for url in urls(shards) | shuffle_shards]
+    assert order == ["s1.tar", "s2.tar", "s0.tar"]
+    shuffled = urls(shards) | shuffle_shards | split_by_node
+    assert tar.count_each(shuffled, world_size=2) == [4, 6]
+    assert len({tuple(tar.count_each(shuffled.within(epoch=n), world_size=2)) for n in range(9)}) > 1
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert tar.count_each(split) == [4, 0, 6]
+
+
+def test_what_can_not_be_counted_for_each(shards: str, tmp_path: Path) -> None:
+    with pytest.raises(DistributionError, match="put split_by_node behind the source"):
+        tar.count_each(shards, world_size=2)
+    with pytest.raises(CompositionError, match=r"this stream yields Sample; where samples are split.*tar\.count"):
+        tar.count_each(urls(shards) | tarsamples)  # type: ignore[arg-type]
+    for endless in (urls(shards) | resampled(), urls(shards) | split_by_node | repeat()):
+        with pytest.raises(CompositionError, match="these URLs never end"):
+            tar.count_each(endless)
+    missing = [*urls(shards), str(tmp_path / "no.tar")] | split_by_node
+    with pytest.raises(OpenError):
+        tar.count_each(missing, world_size=2)
+    with pytest.warns(SkippedWarning, match=r"no\.tar") as told:
+        assert tar.count_each(missing, world_size=2, handler=ignore_and_continue) == [10, 0]
+    assert len(told) == 1
 
 
 def test_many_shards_are_numbered_through(shards: str, tmp_path: Path) -> None:

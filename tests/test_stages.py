@@ -230,6 +230,24 @@ def test_shuffle() -> None:
             shuffle(5, seed=wrong_seed)  # type: ignore[arg-type]
 
 
+def test_resumed_anywhere_in_a_block_shuffle_reads_that_block_before_its_first_item() -> None:
+    """(Near its end it once read all of the next block, too, before it gave anything.)"""
+    read: list[int] = []
+
+    def noted(n: int) -> int:
+        read.append(n)
+        return n
+
+    stream = range(300) | map(noted) | shuffle(100, initial=100)
+    positions = [position for _, position in stream.tracked()]
+    for given in (1, 50, 99):
+        read.clear()
+        rest = iter(stream.at(positions[99 + given]))
+        next(rest)
+        assert read == list(range(100, 201))[: len(read)]
+        assert len(list(rest)) == 300 - 101 - given
+
+
 def test_the_position_of_a_shuffle_does_not_grow_with_its_size() -> None:
     sizes = [max(len(repr(at)) for _, at in (range(3000) | shuffle(size)).tracked()) for size in (10, 1000)]
     assert max(sizes) - min(sizes) < 10

@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Iterable, Iterator, MutableMapping
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,7 @@ from streamwds.errors import (
     StreamwdsError,
 )
 from streamwds.torch import TorchStream
+from streamwds.torch.shared import Shared
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:This DataLoader will create .* worker processes:UserWarning"
@@ -431,6 +433,25 @@ def test_an_iteration_that_is_broken_off_was_an_epoch() -> None:
         loader = load(to_torch(mixed), workers)
         assert next(iter(loader)) == read(max(workers, 1))[0]
         assert list(loader) == read(max(workers, 1), epoch=1)
+
+
+def test_workers_that_are_given_an_older_epoch_at_the_same_time_begin_the_same_one_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """(One that was slow once took back what another had written, which then read the epoch a second time.)"""
+    workers = [SimpleNamespace(id=n, num_workers=3) for n in range(3)]
+    shared = Shared(0)
+
+    def begins(worker: int, epoch: int | None = None) -> int:
+        monkeypatch.setattr("streamwds.torch.shared.get_worker_info", lambda: workers[worker])
+        return shared.begin(epoch)
+
+    for epoch in range(3):
+        assert [begins(n) for n in range(3)] == [epoch] * 3
+    # Worker 1 begins, too, but what worker 0 writes for it comes last (it had looked before that).
+    assert [begins(n, 1) for n in (0, 2)] == [1, 1]
+    for epoch in (2, 3):
+        assert [begins(n) for n in (1, 0, 2)] == [epoch] * 3
 
 
 def test_epochs_are_counted_over_all_loaders_of_a_dataset() -> None:

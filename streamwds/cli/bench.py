@@ -40,7 +40,7 @@ def bench(
     """
     from streamwds import identity
     from streamwds.bench import measured, stages_of
-    from streamwds.cli.printing import measured_lines, sizes_table
+    from streamwds.cli.printing import fields_lines, measured_lines
     from streamwds.cli.sources import found, samples_of
     from streamwds.cli.telling import UsageError, line, machine
     from streamwds.errors import CompositionError
@@ -55,9 +55,6 @@ def bench(
     if json:
         machine(result.data())
         return
-    for text in measured_lines(result):
+    profiled = str(pipeline.profile(result.items)).splitlines() if profile else []
+    for text in (*measured_lines(result), *fields_lines(result.total.fields), *profiled):
         line(text)
-    sizes_table(result.total.fields)
-    if profile:
-        for text in str(pipeline.profile(result.items)).splitlines():
-            line(text)

@@ -43,15 +43,6 @@ def measured_lines(result: Measured) -> Iterator[str]:
         yield f"{count(result.items, 'item')} came out"
 
 
-def sizes_table(fields: Mapping[str, FieldSize]) -> None:
-    """Print how large each field is."""
-    rows = fields.items()
-    table(
-        ("field", "samples", "bytes", "least", "mean", "most"),
-        ((name, f"{f.samples:,}", *map(size, (f.bytes, f.least, f.mean, f.most))) for name, f in rows),
-    )
-
-
 def sample_lines(sample: dict[str, Any]) -> Iterator[str]:
     """A sample in lines: its key and shard, and for each field name, size and what it holds."""
     yield f"{sample['__key__']}  ({sample['__url__']})"

@@ -1,4 +1,4 @@
-"""Codecs that need nothing but the standard library: text, integers, JSON.
+"""Codecs that need no other library: text, integers, JSON.
 
 Arrays, pictures, sound and whatever needs another library have modules of their own.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import operator
 from typing import Any
+
+import numpy as np
 
 from streamwds.codecs.codec import Codec, describe
 from streamwds.errors import EncodeError
@@ -86,7 +88,7 @@ def encode_integer(value: Any) -> bytes:
     """
     if isinstance(value, bytes):
         return value
-    if not isinstance(value, bool):
+    if not isinstance(value, (bool, np.bool_)):
         try:
             return str(operator.index(value)).encode("ascii")
         except (TypeError, ValueError):  # no integer; or one of more digits than Python converts

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import attrs
 import numpy as np
@@ -19,6 +19,9 @@ from streamwds.codecs.table import CODECS, longest_extension
 from streamwds.errors import DecodeError
 from streamwds.memo import Memo
 from streamwds.values import FrozenMapping, code
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
 
 __all__ = [
     "ByExtension",
@@ -40,8 +43,13 @@ __all__ = [
     "torch_video",
 ]
 
-Decoder: TypeAlias = "str | Mapping[str, Callable[[bytes], Any]] | Callable[[str, bytes], Any] | ByExtension"
-"""What decodes: an image spec, functions by extension, `(key, data) -> value or None`, `torch_audio` …"""
+_OfBytes: TypeAlias = "Callable[[bytes], Any] | Callable[[bytes, Generator], Any]"
+_OfKeyAndBytes: TypeAlias = "Callable[[str, bytes], Any] | Callable[[str, bytes, Generator], Any]"
+Decoder: TypeAlias = "str | Mapping[str, _OfBytes] | _OfKeyAndBytes | ByExtension"
+"""What decodes: an image spec, functions by extension, `(key, data) -> value or None`, `torch_audio` …
+
+With `decode(rng=True)` functions take a random generator, too.
+"""
 
 
 @attrs.frozen
@@ -142,7 +150,7 @@ class Pictures(ByExtension):
 @attrs.frozen
 class _Functions(ByExtension):
     own: ClassVar[bool] = True
-    functions: Mapping[str, Decode]
+    functions: Mapping[str, Callable[..., Any]]
 
     def find(self, field: str, rules: Rules) -> tuple[str, Decode] | None:
         extension = longest_extension(field, self.functions)
@@ -229,9 +237,19 @@ def _resolved(decoder: Any) -> Any:
     if isinstance(decoder, str):
         return Pictures(decoder, images.image_spec(decoder))
     if isinstance(decoder, Mapping):
-        functions: dict[str, Decode] = {e.lower().lstrip("."): function for e, function in decoder.items()}
+        functions: dict[str, Callable[..., Any]] = {e.lower().lstrip("."): function for e, function in decoder.items()}
         return _Functions("", functions)
     return decoder
+
+
+@attrs.frozen
+class _Link:
+    """A function that is asked to decode a field: the place of its decoder, whether it may pass, whether it draws."""
+
+    place: int
+    decode: Callable[..., Any]
+    may_pass: bool
+    draws: bool
 
 
 class Plan:
@@ -240,43 +258,51 @@ class Plan:
     Functions `(key, data)` are asked in turn, with the field's name behind a dot, until one gives something other than
     None. Of the decoders that go by extension, only the one with the longest that fits takes part (of several, the
     user's, and of these the first); what it gives is the value.
+
+    rng: the user's functions take a random generator behind the bytes. What decodes a field then takes a function
+        behind the bytes that makes one, and each of them is given its own.
     """
 
-    def __init__(self, decoders: Iterable[Decoder], rules: Rules) -> None:
+    def __init__(self, decoders: Iterable[Decoder], rules: Rules, *, rng: bool = False) -> None:
         self._decoders = [_resolved(decoder) for decoder in decoders]
         self._rules = rules
-        self._found: Memo[tuple[str, int], Decode | None] = Memo(self._find, most=4096)
+        self._rng = rng
+        self._found: Memo[tuple[str, int], Callable[..., Any] | None] = Memo(self._find, most=4096)
 
-    def decoder(self, field: str, start: int = 0) -> Decode | None:
+    def decoder(self, field: str, start: int = 0) -> Callable[..., Any] | None:
         """What decodes the bytes of a field, by the decoders from the start-th on; None: nothing, they stay bytes."""
         return self._found[field.lower(), start]
 
-    def _find(self, wanted: tuple[str, int]) -> Decode | None:
+    def _find(self, wanted: tuple[str, int]) -> Callable[..., Any] | None:
         field, start = wanted
-        links: list[tuple[int, Decode, bool]] = []  # (place, function, whether it may pass)
-        best: tuple[tuple[int, bool], int, Decode] | None = None
+        links: list[_Link] = []
+        best: tuple[tuple[int, bool], _Link] | None = None
         for place, decoder in enumerate(self._decoders[start:], start=start):
             if not isinstance(decoder, ByExtension):
-                links.append((place, partial(decoder, f".{field}"), True))
+                links.append(_Link(place, partial(decoder, f".{field}"), may_pass=True, draws=self._rng))
             elif (found := decoder.find(field, self._rules)) is not None:
                 rank = (found[0].count("."), decoder.own)
                 if best is None or rank > best[0]:
-                    best = (rank, place, found[1])
+                    draws = self._rng and isinstance(decoder, (_Functions, Globs))
+                    best = (rank, _Link(place, found[1], may_pass=False, draws=draws))
         if best is not None:
-            _, last, decode = best
-            links = [link for link in links if link[0] < last]
-            if not links and not isinstance(self._decoders[last], (_Decompress, _Functions, Globs)):
-                return decode  # (which never gives a Continue)
-            links.append((last, decode, False))
+            last = best[1]
+            links = [link for link in links if link.place < last.place]
+            plain = not isinstance(self._decoders[last.place], (_Decompress, _Functions, Globs))
+            if plain and not links and not self._rng:
+                return last.decode  # (which never gives a Continue)
+            links.append(last)
         return partial(self._chain, tuple(links)) if links else None
 
-    def _chain(self, links: tuple[tuple[int, Decode, bool], ...], data: bytes) -> Any:
-        for place, decode, may_pass in links:
-            value = decode(data)
+    def _chain(self, links: tuple[_Link, ...], data: bytes, generator: Callable[[], Generator] | None = None) -> Any:
+        for link in links:
+            value = link.decode(data, generator()) if link.draws and generator else link.decode(data)
             if isinstance(value, Continue):
-                following = self.decoder(value.key.lstrip("."), place + 1)
-                return value.data if following is None else following(value.data)
-            if value is not None or not may_pass:
+                following = self.decoder(value.key.lstrip("."), link.place + 1)
+                if following is None:
+                    return value.data
+                return following(value.data) if generator is None else following(value.data, generator)
+            if value is not None or not link.may_pass:
                 return value
         return data
 

@@ -4,62 +4,74 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, cast
 
 import attrs
 from numpy.typing import DTypeLike, NDArray
 
-from streamwds.codecs.codec import Decode as DecodeField
+from streamwds import draws
 from streamwds.codecs.codec import Rules
 from streamwds.codecs.images import image_spec
 from streamwds.codecs.plan import Decoder, Pictures, Plan, by_glob, by_table, check_decoder, decompress
 from streamwds.codecs.plan import must_decode as no_decoder
 from streamwds.codecs.resizing import Size, check_size
-from streamwds.errors import CompositionError, DecodeError, MissingExtraError
+from streamwds.errors import CompositionError, DecodeError, MissingExtraError, MissingFieldError
 from streamwds.handlers import Guard, Handler, reraise_exception
 from streamwds.memo import Memo
 from streamwds.memory import Memory
 from streamwds.stage import Maker, Sample, Stage, maker
 from streamwds.stages.batching import Batched, collate, gathered_batches
+from streamwds.stages.chance import sample_generator
 from streamwds.stages.columns import Gathering
 from streamwds.steps import At, Lifted, Pair, Run, Step, Upstream, option
 from streamwds.threads import pairs_in_order
 from streamwds.values import freeze
 
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
 __all__ = ["Decode", "decode", "decode_items", "xdecode"]
+
+Table: TypeAlias = Mapping[str, "Callable[..., Any] | None"]  # (what decodes a field, by its name)
+GeneratorOf: TypeAlias = "Callable[[Any], Generator]"
 
 
 def decode_items(
-    decoders: Mapping[str, DecodeField | None],
+    table: Table,
     samples: Iterable[Mapping[str, Any]],
     *,
     partial: bool = True,
+    generator_of: GeneratorOf | None = None,
     handler: Handler = reraise_exception,
 ) -> Iterator[Sample]:
-    """Samples with their fields decoded by the functions that `decoders` has for their names."""
+    """Samples with their fields decoded by the functions that `table` has for their names.
+
+    generator_of: gives a sample its random generator, and the functions take what makes it; None: they take none.
+    """
     guard = Guard.of(handler)
     for sample in samples:
         guard.seen += 1
         try:
-            decoded = _decoded(decoders, partial, sample)
-        except DecodeError as error:
+            decoded = _decoded(table, partial, generator_of, sample)
+        except (DecodeError, MissingFieldError) as error:
             if guard(error):
                 continue
             return
         yield decoded
 
 
-def _decoded(decoders: Mapping[str, DecodeField | None], partial: bool, sample: Mapping[str, Any]) -> Sample:
+def _decoded(table: Table, partial: bool, generator_of: GeneratorOf | None, sample: Mapping[str, Any]) -> Sample:
     field = ""
     try:
         decoded: Sample = {**sample}
+        generator = None if generator_of is None else functools.partial(generator_of, sample)
         for field, value in sample.items():
-            if (decode_field := decoders[field]) is not None:
+            if (decode_field := table[field]) is not None:
                 if type(value) is bytes:
-                    decoded[field] = decode_field(value)
+                    decoded[field] = decode_field(value) if generator is None else decode_field(value, generator)
                 elif not partial:
                     raise DecodeError("it is decoded already (partial=True leaves such values alone)")
-    except MissingExtraError:
+    except (MissingExtraError, MissingFieldError):
         raise
     except Exception as cause:
         raise _failed(cause, sample, field) from cause
@@ -145,10 +157,20 @@ class Decode(Lifted[Sample, Sample]):
     max_pixels: int | None = option(None, check=_max_pixels)
     size: Size | None = option(None, check=_size)
     orient: bool = option(False)
+    rng: bool = option(False)
+    seed: int = option(0, check=draws.check_seed)
     threads: int = option(1, decides=False, check=_threads)
     handler: Handler = option(reraise_exception, decides=False)
 
-    def table(self, place: Place = _nowhere) -> Memo[str, DecodeField | None]:
+    @property
+    def varies(self) -> bool:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.rng
+
+    def generator_of(self, run: Run) -> GeneratorOf | None:
+        """What gives a sample its generator, if functions ask for one."""
+        return functools.partial(sample_generator, run.context, self.name, self.seed) if self.rng else None
+
+    def table(self, place: Place = _nowhere) -> Memo[str, Callable[..., Any] | None]:
         """What decodes a field, by its name; None: nothing. Large arrays are made in `place`, if there is one."""
         pre = (decompress,) if self.pre is None else self.pre
         post = (by_table,) if self.post is None else self.post
@@ -162,9 +184,9 @@ class Decode(Lifted[Sample, Sample]):
             Pictures(d, image_spec(d, self.size, orient=self.orient), empty) if isinstance(d, str) else d
             for d in self.decoders
         ]
-        plan = Plan((*pre, *own, *post), Rules(self.trust, self.max_bytes, self.max_pixels))
+        plan = Plan((*pre, *own, *post), Rules(self.trust, self.max_bytes, self.max_pixels), rng=self.rng)
 
-        def decoder(field: str) -> DecodeField | None:
+        def decoder(field: str) -> Callable[..., Any] | None:
             left = field[:1] == "_" or (self.only is not None and field not in self.only)
             return None if left else plan.decoder(field)
 
@@ -182,13 +204,18 @@ class Decode(Lifted[Sample, Sample]):
     def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
         if self.threads == 1:
             return super().open(run, upstream, at)
-        work = functools.partial(_decoded, self.table(), self.partial)
+        work = functools.partial(_decoded, self.table(), self.partial, self.generator_of(run))
         return pairs_in_order(work, upstream(at), self.threads, run.guard(self.handler))
 
     def plain(self, run: Run, items: Iterator[Any]) -> Iterator[Any]:
         if self.threads > 1:
             return Step.plain(self, run, items)
-        return decode_items(self.table(), items, partial=self.partial, handler=run.guard(self.handler))
+        return self.decoded(run, self.table(), items)
+
+    def decoded(self, run: Run, table: Table, items: Iterable[Any]) -> Iterator[Sample]:
+        """The samples, their fields decoded as the table says."""
+        guard, generator_of = run.guard(self.handler), self.generator_of(run)
+        return decode_items(table, items, partial=self.partial, generator_of=generator_of, handler=guard)
 
 
 @attrs.frozen(repr=False, slots=False)
@@ -201,8 +228,7 @@ class DecodeBatches(Lifted[Any, Any]):
 
     def plain(self, run: Run, items: Iterator[Any]) -> Iterator[Any]:
         gathering = Gathering(self.batched.n)
-        table, guard = self.decode.table(gathering.place), run.guard(self.decode.handler)
-        samples = decode_items(table, items, partial=self.decode.partial, handler=guard)
+        samples = self.decode.decoded(run, self.decode.table(gathering.place), items)
         return gathered_batches(gathering, samples, self.batched.partial, run.guard(self.batched.handler))
 
 
@@ -218,6 +244,8 @@ def decode(
     max_pixels: int | None = None,
     size: Size | None = None,
     orient: bool = False,
+    rng: bool = False,
+    seed: int | None = 0,
     threads: int = 1,
     handler: Handler = reraise_exception,
 ) -> Stage[Sample, Sample]:
@@ -243,6 +271,13 @@ def decode(
         pixel; or (height, width), whatever the proportion. By bilinear interpolation with antialiasing; a JPEG is
         decoded at 1/8, 1/4 or 1/2 where that is still as large. None: as they come.
     orient: turn pictures as their EXIF data say; else they are as they were stored.
+    rng: give your functions a `numpy.random.Generator` behind their arguments, for augmentation:
+        `(key, data, rng)`, and `(data, rng)` in a dict. As with `map(f, rng=True)` its draws depend on (Context.seed,
+        seed, epoch, the shard's name in `__url__`, `__key__`) alone. Each call is given it anew, so the draws are the
+        same for all fields of a sample (a picture and its mask are cropped alike), whatever else is decoded, on any
+        number of workers and threads, and however the stream was resumed. A sample without a `__key__` is a
+        `MissingFieldError`.
+    seed: that of the generators; None draws one when the stage is built.
     threads: how many decode at the same time; 1: the one that iterates. Samples come in order, each with its own
         position; at most twice as many as there are threads are read ahead.
     handler: gets a `DecodeError` that names url, key and field; true skips the whole sample.
@@ -258,10 +293,13 @@ def decode(
     [{'__key__': 'a', 'cls': 7, 'txt': 'a cat', 'xyz': b'?'}]
     >>> [{"seg.txt": b"1 2", "txt": b"1 2"}] | decode({"seg.txt": bytes.split}) | list
     [{'seg.txt': [b'1', b'2'], 'txt': '1 2'}]
+    >>> def cut(data: bytes, rng: np.random.Generator) -> bytes:
+    ...     return data[int(rng.integers(len(data))) :]
+    >>> [{"__key__": "a", "dna": b"GATTACA", "mask": b"1234567"}] | decode({"dna": cut, "mask": cut}, rng=True) | list
+    [{'__key__': 'a', 'dna': b'ACA', 'mask': b'567'}]
     """
-    return Stage(
-        (Decode(decoders, pre, post, only, partial, trust, max_bytes, max_pixels, size, orient, threads, handler),)
-    )
+    fields = (decoders, pre, post, only, partial, trust, max_bytes, max_pixels, size, orient)
+    return Stage((Decode(*fields, rng, draws.fresh_seed(seed), threads, handler),))
 
 
 @maker

@@ -52,38 +52,41 @@ class Shuffle(Step[Any, Any]):
 
     def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
         block, given, expected, start = self.recall(at)
-        pairs = upstream(start)
-        items: list[Any] = []
-        ends: list[At] = []
-        failed = _pull(self.block_size(block), pairs, items, ends)
-        mark = replay.mark(ends)
-        if not failed:
-            replay.check(expected, mark, f"shuffle: block {block}", items)
-        while items and not failed:
-            count, end, begun = len(items), ends[-1], given
-            following: list[Any] = []
-            after: list[At] = []
-            room = self.block_size(block + 1)
-            key = draws.stage_key(run.context, self.name, self.seed, block, per_worker=True)
-            order = draws.permutation(key, count)
-            for place in order[:given]:  # (they were given before the stream was resumed here)
-                items[place] = None
-            for place in order[given:]:
-                given += 1
-                # the next block fills at the pace at which this one empties: never more than size + 1 items alive
-                if (due := room * (given - begun) // (count - begun) - len(following)) and not failed:
-                    failed = _pull(due, pairs, following, after)
-                item, items[place] = items[place], None
-                yield item, ((block, given, mark, start) if given < count else (block + 1, 0, None, end))
-                del item
-            failed = failed or _pull(room - len(following), pairs, following, after)
-            items, ends, start, given, block = following, after, end, 0, block + 1
+        failed: Exception | None = None
+        try:
+            pairs = upstream(start)
+            items: list[Any] = []
+            ends: list[At] = []
+            failed = _pull(self.block_size(block), pairs, items, ends)
             mark = replay.mark(ends)
-        if failed:
-            try:
+            if not failed:
+                replay.check(expected, mark, f"shuffle: block {block}", items)
+            while items and not failed:
+                count, end = len(items), ends[-1]
+                following: list[Any] = []
+                after: list[At] = []
+                room = self.block_size(block + 1)
+                lacking = room * given // count  # (of what an undisturbed run would have read of it by now)
+                key = draws.stage_key(run.context, self.name, self.seed, block, per_worker=True)
+                order = draws.permutation(key, count)
+                for place in order[:given]:  # (they were given before the stream was resumed here)
+                    items[place] = None
+                for place in order[given:]:
+                    given += 1
+                    # The next block fills at the pace at which this one empties: never more than size + 1 items alive.
+                    # What a resumed run lacks is read in the end, so that its first items come soon.
+                    if (due := room * given // count - lacking - len(following)) and not failed:
+                        failed = _pull(due, pairs, following, after)
+                    item, items[place] = items[place], None
+                    yield item, ((block, given, mark, start) if given < count else (block + 1, 0, None, end))
+                    del item
+                failed = failed or _pull(room - len(following), pairs, following, after)
+                items, ends, start, given, block = following, after, end, 0, block + 1
+                mark = replay.mark(ends)
+            if failed:
                 raise failed
-            finally:
-                del failed  # (else it and this frame keep each other, and a shard open)
+        finally:
+            failed = None  # (else it and this frame keep each other, and a shard open)
 
 
 def _pull(n: int, pairs: Iterator[Pair], items: list[Any], ends: list[At]) -> Exception | None:

@@ -8,10 +8,11 @@ from streamwds.later import found_later
 
 if TYPE_CHECKING:
     from streamwds.tar.access import ShardFile, ShardFiles
-    from streamwds.tar.indexes import Index, count, index
+    from streamwds.tar.indexes import Index, count, count_each, index
 else:
     __getattr__ = found_later(
-        __name__, {"streamwds.tar.access": "ShardFile ShardFiles", "streamwds.tar.indexes": "Index count index"}
+        __name__,
+        {"streamwds.tar.access": "ShardFile ShardFiles", "streamwds.tar.indexes": "Index count count_each index"},
     )
 
-__all__ = ["Index", "ShardFile", "ShardFiles", "count", "index"]
+__all__ = ["Index", "ShardFile", "ShardFiles", "count", "count_each", "index"]

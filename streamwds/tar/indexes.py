@@ -15,18 +15,21 @@ import stat
 import warnings
 import zlib
 from collections.abc import Iterable
-from itertools import chain
+from itertools import chain, product
 from typing import Any
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from streamwds.errors import DamagedIndexWarning, SourceError, StreamwdsError, WriteError
+from streamwds.context import Context
+from streamwds.errors import CompositionError, DamagedIndexWarning, SourceError, StreamwdsError, WriteError
 from streamwds.handlers import Guard, Handler, reraise_exception
 from streamwds.shards.local import local_path
 from streamwds.shards.opening import Shard, open_url, shard_of
 from streamwds.shards.urls import Pattern, Urls
+from streamwds.stage import Stream, identity
+from streamwds.steps import Upstream, check_fit
 from streamwds.tar.headers import BLOCK, text
 from streamwds.tar.indexing import NONE, found_in
 from streamwds.tar.members import check_eof
@@ -34,7 +37,7 @@ from streamwds.tar.names import Naming
 from streamwds.tar.reading import sample_stretches
 from streamwds.tar.stream import is_compressed, shard_bytes
 
-__all__ = ["Index", "count", "index"]
+__all__ = ["Index", "count", "count_each", "index"]
 
 VERSION = "streamwds index 1"
 COLUMNS = {"offsets": "<i8", "starts": "<i8", "sizes": "<i8", "name_starts": "<i8", "samples": "<i8", "fields": "<i4"}
@@ -199,9 +202,64 @@ def count(
     >>> list(tar.count(tmp_path / "*.tar").values())
     [1]
     """
-    guard = Guard.of(handler)
+    return _counts(Urls(shards).expanded, eof, Guard.of(handler), save)
+
+
+def count_each(
+    shards: Iterable[str],
+    *,
+    world_size: int | None = None,
+    workers: int = 1,
+    eof: str = "strict",
+    handler: Handler = reraise_exception,
+    save: bool = False,
+) -> list[int]:
+    """The number of samples in the shards of each reader: of rank 0 and its workers, of rank 1 and its workers …
+
+    For `equalize`: all ranks count the same, and each can say how many batches every reader is to give.
+
+    shards: the URLs with their splits, `urls(…) | split_by_node | split_by_worker`, as they stand before `tarsamples`.
+        They are counted in the stream's own epoch (0, unless `within` fixed another); if `shuffle_shards` is among its
+        stages, other epochs share the shards out otherwise.
+    world_size: how many ranks there are; None: as many as this process knows of (see `Context`).
+    workers: how many workers each rank's DataLoader has (1 if it has none).
+    eof, handler, save: as in `tar.count`, and shards are counted as they are there. With `save=True`, the next process
+        that counts looks the numbers up.
+
+    What comes behind the shards isn't known here: stages that leave samples out leave fewer than are counted. Where
+    samples are split (`split_samples`), each reader has its equal part of all, `sum(tar.count(…).values())`.
+
+    >>> for number, samples in enumerate((5, 1, 2)):
+    ...     with TarWriter(tmp_path / f"{number}.tar") as writer:
+    ...         for n in range(samples):
+    ...             size = writer.dwrite(f"{n}", cls=n)
+    >>> shards = urls(tmp_path / "{0..2}.tar") | split_by_node
+    >>> each = tar.count_each(shards, world_size=2)
+    >>> each, min(each), sum(each) // len(each)
+    ([7, 1], 1, 4)
+    """
+    stream: Stream[str] = identity(shards)
+    kind = check_fit(stream.source.kind, "", stream.steps)
+    if kind not in (None, "str"):
+        raise CompositionError(
+            f"count_each takes the URLs as they stand before tarsamples, and this stream yields {kind}; where samples "
+            "are split, each reader has its equal part of sum(tar.count(…).values())"
+        )
+    if Upstream(stream.source, stream.steps).endless:
+        raise CompositionError("count_each counts what one epoch has, and these URLs never end")
+    if world_size is None:
+        world_size = Context.current(**{**stream.fixed, "worker": 0, "workers": 1}).world_size
+    each = [
+        [shard_of(url).url for url in stream.within(rank=rank, world_size=world_size, worker=worker, workers=workers)]
+        for rank, worker in product(range(world_size), range(workers))
+    ]
+    counts = _counts(dict.fromkeys(chain.from_iterable(each)), eof, Guard.of(handler), save)
+    return [sum(counts.get(url, 0) for url in mine) for mine in each]
+
+
+def _counts(urls: Iterable[str], eof: str, guard: Guard, save: bool) -> dict[str, int]:
     counts: dict[str, int] = {}
-    for url in Urls(shards).expanded:
+    for url in urls:
         counts[url] = 0
         try:
             counts[url] = _counted(url, eof, guard, save)

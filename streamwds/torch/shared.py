@@ -20,8 +20,8 @@ class Shared:
     """Who reads which epoch, which warnings were given, and how often a state was loaded.
 
     Each reader (number 0 is the process of the DataLoader itself, n + 1 its worker n) writes down the last epoch that
-    it began and how many workers the DataLoader had, as one number (`_note`). Nobody writes for another, and a number
-    is written and read as a whole, so nothing is to be locked.
+    it began and how many workers the DataLoader had, as one number (`_note`). Nobody writes for another but what that
+    one writes itself, and a number is written and read as a whole, so nothing is to be locked.
     """
 
     def __init__(self, epoch: int) -> None:
@@ -48,7 +48,8 @@ class Shared:
         """The epoch that this reader is to begin now: its next, and the same as that of the others in this iteration.
 
         Of those with as many workers, some may have begun it already. All others ended theirs before. An epoch that is
-        given, as all of them are then, puts an end to later ones.
+        given is given to all of them, so whoever has a later one counts as having begun it, too: many may write that
+        at a time, and all write the same.
         """
         worker = get_worker_info()
         mine, workers = (0, 0) if worker is None else (worker.id + 1, worker.num_workers)
@@ -61,7 +62,7 @@ class Shared:
         else:
             for reader, (last, _) in enumerate(noted):
                 if last > epoch:
-                    self.last[reader] = _note(epoch - 1)
+                    self.last[reader] = _note(epoch, workers)
         self.last[mine] = _note(epoch, workers)
         return epoch
 

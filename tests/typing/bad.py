@@ -262,6 +262,7 @@ def wrong() -> None:
     _ = mix([urls("a")], stop="never")
     _ = mix([urls("a")], weights="12")
     _ = chain([1, 2])
+    _ = mix([urls("a"), urls("b") | tarsamples]) | take(3) | tarsamples
     _ = round_robin([urls("a")], weights=[1])
     _ = mix([urls("a"), urls("b")]) | decode()
     _ = chain([urls("a") | tarsamples]) | tarsamples

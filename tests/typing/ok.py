@@ -160,6 +160,14 @@ def jitter(sample: Sample, rng: np.random.Generator) -> Sample:
     return {**sample, "x": rng.random()}
 
 
+def noisy(key: str, data: bytes, rng: np.random.Generator) -> bytes | None:
+    return data + rng.bytes(3) if key == ".raw" else None
+
+
+def cut(data: bytes, rng: np.random.Generator) -> bytes:
+    return data[int(rng.integers(len(data))) :]
+
+
 def epochs_and_readers() -> None:
     assert_type(urls("a") | shuffle_shards | split_by_node | repeat() | tarsamples | repeat(2), Stream[Sample])
     assert_type(urls("a") | shuffle_shards(seed=3) | resampled(1), Stream[str])
@@ -170,6 +178,7 @@ def epochs_and_readers() -> None:
     assert_type(urls("a") | tarsamples | fraction(0, 0.9) | batched(2), Stream[Batch])
     assert_type(urls("a") | tarsamples | map(jitter, rng=True, seed=None) | batched(2), Stream[Batch])
     assert_type(urls("a") | tarsamples | map(lambda s, rng: rng.random(), rng=True), Stream[float])
+    assert_type(urls("a") | tarsamples | decode(noisy, {"dna": cut}, "rgb", rng=True, seed=None), Stream[Sample])
     assert_type(urls("a") | interleave(tarsamples, 8) | shuffle(9), Stream[Sample])
     assert_type(urls("a") | interleave(tarsamples | decode(), 8) | batched(2), Stream[Batch])
     assert_type(urls("a") | tarsamples | join(urls("b") | tarsamples) | to_tuple("jpg"), Stream[tuple[Any, ...]])
@@ -183,6 +192,8 @@ def several_streams() -> None:
     samples = urls("a") | tarsamples
     assert_type(mix([samples, samples | decode()], weights=[1, 2.5], seed=None, stop="first"), Stream[Sample])
     assert_type(mix([samples, samples]) | batched(2), Stream[Batch])
+    assert_type(mix([range(3) | shuffle(2), range(4)]) | batched(2), Stream[list[int]])
+    assert_type(round_robin([[1, 2], range(3) | take(2)]), Stream[int])
     assert_type(round_robin([range(3), range(4)]) | map(float), Stream[float])
     assert_type(chain([urls("a"), urls("b")]) | tarsamples, Stream[Sample])
     assert_type(zip_([samples, urls("a"), range(3)], stop="last", fill=0), Stream[tuple[Any, ...]])
