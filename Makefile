@@ -18,8 +18,9 @@ bin := $(venv)/bin
 torch := $(venv)/.torch
 ready := $(venv)/.ready
 peers := $(venv)/.peers
+site := $(venv)/.site
 
-.PHONY: demo test deep pythons bench format clean
+.PHONY: demo test deep pythons bench docs format clean
 
 demo: $(ready)
 	$(bin)/streamwds demo
@@ -50,12 +51,16 @@ pythons:
 bench: $(ready) $(peers)
 	$(bin)/python -m benchmarks $(BENCH)
 
+# the documentation, into site/; what runs on its pages is run by `make test`
+docs: $(ready) $(site)
+	NO_MKDOCS_2_WARNING=1 $(bin)/mkdocs build --strict --quiet
+
 format: $(ready)
 	$(bin)/ruff check --fix
 	$(bin)/ruff format
 
 clean:
-	rm -rf $(venv) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(venv) build dist site .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(torch):
@@ -71,4 +76,8 @@ $(ready): pyproject.toml $(torch)
 $(peers): $(ready)
 	$(bin)/python -m pip install --quiet spdl boto3 filelock lightning-utilities obstore requests tifffile
 	$(bin)/python -m pip install --quiet --no-deps litdata
+	touch $@
+
+$(site): pyproject.toml $(ready)
+	$(bin)/python -m pip install --quiet --editable '.[docs]'
 	touch $@
