@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import textwrap
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+import streamwds
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -67,3 +71,21 @@ def test_every_page_is_in_the_navigation() -> None:
     listed = re.findall(r"^ +- (?:\w+: )?(\S+)\.md$", (DOCS.parent / "mkdocs.yml").read_text(), re.MULTILINE)
     assert len(listed) == len(set(listed))
     assert set(TEXTS) <= set(listed)
+
+
+def documented() -> set[str]:
+    """The names of what the pages of the API tell of; of a module that is told of as a whole, of all that is in it."""
+    names: set[str] = set()
+    for page, text in TEXTS.items():
+        for path in re.findall(r"^::: (\S+)$", text, re.MULTILINE):
+            room, _, name = path.rpartition(".")
+            found = getattr(importlib.import_module(room), name)
+            names |= {name, *found.__all__} if isinstance(found, ModuleType) else {name}
+            assert page.startswith("api/"), page
+    return names
+
+
+def test_the_api_tells_of_every_public_name() -> None:
+    public = {name for name in streamwds.__all__ if not isinstance(getattr(streamwds, name), ModuleType)}
+    missing = sorted(public - documented())
+    assert not missing, f"add lines such as `::: streamwds.stages.mapping.map` to a page in docs/api/: {missing}"
