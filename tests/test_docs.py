@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import textwrap
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -41,7 +42,7 @@ def run(page: str) -> None:
 @pytest.mark.filterwarnings("ignore:This DataLoader will create .* worker processes:UserWarning")  # few cores
 @pytest.mark.filterwarnings("ignore::streamwds.errors.SkippedWarning")  # (where a page shows what handlers do)
 def test_every_python_block_of_a_page_runs(
-    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: pytest.RecordProperty
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     package, reason = FRAMEWORKS.get(page, (None, ""))
