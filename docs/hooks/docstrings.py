@@ -47,7 +47,7 @@ class Docstrings(griffe.Extension):
                     _tell(member)
 
 
-def _modules(module: griffe.Module) -> list[griffe.Module]:
+def _modules(module: Any) -> list[Any]:
     below = (member for member in module.members.values() if not member.is_alias and member.is_module)
     return [module, *(found for one in below for found in _modules(one))]
 
@@ -63,6 +63,6 @@ def _tell(member: Any) -> None:
                 _tell(below)
 
 
-def _ready_class(attribute: griffe.Attribute) -> Any:
+def _ready_class(attribute: Any) -> Any:
     found = re.fullmatch(r"ready\((\w+)\)", str(attribute.value))
     return None if found is None else attribute.parent.members.get(found[1])
