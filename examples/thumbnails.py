@@ -71,7 +71,7 @@ def thumbnails(photos: Path, size: int) -> Stream[Sample]:
     threads = os.cpu_count() or 1
     return (
         photos_in(photos)
-        | map(read)
+        | map(read, handler=warn_and_continue)
         | decode("rgb8", size=size, orient=True, threads=threads, handler=warn_and_continue)
     )
 
