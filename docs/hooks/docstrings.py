@@ -54,7 +54,7 @@ def _fields(made: Any, kind: Any = griffe.ParameterKind.positional_or_keyword) -
             continue  # (ClassVars have no such label)
         value = "" if member.value is None else str(member.value)
         if "init=False" not in value:
-            found = griffe.ParameterKind.keyword_only if "kw_only=True" in value else kind
+            found: Any = griffe.ParameterKind.keyword_only if "kw_only=True" in value else kind
             default = _default(value) if value else None
             yield griffe.Parameter(name.lstrip("_"), annotation=member.annotation, kind=found, default=default)
 
