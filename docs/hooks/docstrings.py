@@ -14,7 +14,7 @@ from typing import Any
 
 import griffe
 
-ENTRY = re.compile(r"(?:\*{0,2}\w+|`[^`]+`)(?:, \*{0,2}\w+)*: ")
+ENTRY = re.compile(r"(?:\*{0,2}[a-z_]\w*|`[^`]+`)(?:, \*{0,2}\w+)*: ")
 UNDERLINED = re.compile(r"^Parameters\n-+\n", re.MULTILINE)
 
 
