@@ -16,7 +16,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from streamwds import Sample, ShardWriter, decode, map, select, stage, tarsamples, tee, unbatched, urls, write_to
+from streamwds import Sample, ShardWriter, decode, map, select, stage, tarsamples, tee, unlisted, urls, write_to
 
 Request = dict[str, Any]
 Table = dict[str, dict[str, int]]
@@ -92,7 +92,7 @@ def sum_up(logs: str, folder: Path) -> Table:
         | select(itemgetter("jsonl"))  # (hours in which there was somebody)
         | tee(folder / "people-%02d.tar", maxcount=24)
         | map(itemgetter("jsonl"))
-        | unbatched
+        | unlisted
         | parsed
         | summed
     )
