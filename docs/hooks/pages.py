@@ -1,8 +1,10 @@
-"""Files of the site that lie outside docs/, where those who read the repository look for them."""
+"""Pages of the site: those that lie outside docs/, where readers of the repository look for them; bars in tables."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -21,3 +23,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name, path in OUTSIDE.items():
         files.append(File.generated(config, name, abs_src_path=str(ROOT / path)))
     return files
+
+
+def on_page_markdown(markdown: str, **more: Any) -> str:
+    """A bar in code in a table has a backslash before it, as GitHub wants it (`a \\| b`), which is not to be seen."""
+    return re.sub(r"`[^`\n]*`", lambda code: code[0].replace(r"\|", "|"), markdown)
