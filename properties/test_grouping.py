@@ -144,4 +144,5 @@ def test_no_more_is_read_than_a_window_ahead(samples: list[Sample], whole: bool,
                 yield sample
 
     groups = Counted() | made(whole)(window) | take(n) | list
-    assert pulled <= window * max(1, len(groups)) + window
+    empty = sum(not tokens(sample) for sample in samples)  # (of a window of these nothing is packed)
+    assert pulled <= window * max(1, len(groups)) + window + empty
