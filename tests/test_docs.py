@@ -5,8 +5,6 @@ from __future__ import annotations
 import pkgutil
 import re
 import textwrap
-from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -21,41 +19,23 @@ BLOCK = re.compile(r"^([ \t]*)```python\b.*?\n(.*?)^\1```", re.MULTILINE | re.DO
 TEXTS = {page.relative_to(DOCS).with_suffix("").as_posix(): page.read_text() for page in sorted(DOCS.rglob("*.md"))}
 PAGES = {page: found for page, text in TEXTS.items() if (found := [match[2] for match in BLOCK.finditer(text)])}
 
-# Pages that run only where a package is installed (extra `frameworks`), and why the tests don't ask for it.
-FRAMEWORKS = {
-    "cookbook/lightning": ("pytorch_lightning", "it takes seconds to import and warns of torch's deprecations"),
-    "cookbook/transformers": ("transformers", "with what it needs it takes 190 MB"),
-}
-
 THEIR_FILES = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # (webdataset leaves them open)
 THEIR_WARNINGS = pytest.mark.filterwarnings("ignore")
-MARKS = {"webdataset": [THEIR_FILES], **{page: [THEIR_WARNINGS] for page in FRAMEWORKS}}
-
-
-def run(page: str) -> None:
-    names: dict[str, object] = {"__name__": "page"}
-    for number, block in enumerate(PAGES[page]):
-        exec(compile(textwrap.dedent(block), f"{page}.md, block {number}", "exec"), names)
+MARKS = {
+    "webdataset": [THEIR_FILES],
+    "cookbook/lightning": [THEIR_WARNINGS],
+    "cookbook/transformers": [THEIR_WARNINGS],
+}
 
 
 @pytest.mark.parametrize("page", [pytest.param(page, marks=MARKS.get(page, ())) for page in PAGES])
 @pytest.mark.filterwarnings("ignore:This DataLoader will create .* worker processes:UserWarning")  # few cores
 @pytest.mark.filterwarnings("ignore::streamwds.errors.SkippedWarning")  # (where a page shows what handlers do)
-def test_every_python_block_of_a_page_runs(
-    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
-) -> None:
+def test_every_python_block_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    package, reason = FRAMEWORKS.get(page, (None, ""))
-    if package is None or find_spec(package) is not None:
-        run(page)
-        return
+    names: dict[str, object] = {"__name__": "page"}
     for number, block in enumerate(PAGES[page]):
-        compile(block, f"{page}.md, block {number}", "exec")
-    record_property(f"docs/{page}.md", f"not run, for {package} is not installed: {reason}")
-
-
-def test_the_pages_that_may_not_run_are_there() -> None:
-    assert FRAMEWORKS.keys() <= PAGES.keys()
+        exec(compile(textwrap.dedent(block), f"{page}.md, block {number}", "exec"), names)
 
 
 def test_all_code_of_pages_is_in_blocks_that_are_found() -> None:
