@@ -32,25 +32,31 @@ def _mark_worker() -> None:
     _here.works = True
 
 
-def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[tuple[T, Future[R]]]:
+def in_order(
+    function: Callable[[T], R], items: Iterable[T], threads: int, ahead: int = 0
+) -> Iterator[tuple[T, Future[R]]]:
     """Each item with its work, which is done: `result()` gives what the function gave, or raises what it raised.
 
-    Items are pulled by whoever iterates, never by a thread, and at most `AHEAD * threads` are pulled beyond the one
-    that was given last. What ends them, be it an error, comes after all that was pulled before. The threads start with
-    the first item that is asked for and end with the iterator, also one that is closed or dropped half-way: work that
-    runs is waited for, work that waits is not begun.
+    `threads`, at least 2, work, and the one that iterates is among them: it waits only where all work was begun by
+    others. (A thread that only waits is woken for each item, on a processor that another one was working on.)
+
+    Items are pulled by whoever iterates, never by another thread, and at most `AHEAD * threads`, or `ahead` if that is
+    more, are pulled beyond the one that was given last. What ends them, be it an error, comes after all that was pulled
+    before. The threads start with the first item that is asked for and end with the iterator, also one that is closed
+    or dropped half-way: work that runs is waited for, work that waits is not begun.
 
     >>> [work.result() for _, work in in_order(abs, [3, -1, 2], threads=2)]
     [3, 1, 2]
     """
     source, pending = iter(items), deque[tuple[T, Future[R]]]()
+    ahead = max(AHEAD * threads, ahead)
     failed: Exception | None = None
     ended = False
     owner = os.getpid()
-    pool = ThreadPoolExecutor(threads, "streamwds", _mark_worker)
+    pool = ThreadPoolExecutor(threads - 1, "streamwds", _mark_worker)
     try:
         while True:
-            while not ended and len(pending) <= AHEAD * threads:
+            while not ended and len(pending) <= ahead:
                 try:
                     item = next(source)
                 except StopIteration:
@@ -62,7 +68,10 @@ def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> It
                     del item
             if not pending:
                 break
-            pending[0][1].exception()  # (waits until it is done)
+            if not pending[0][1].done():
+                if not _helped(function, pending):
+                    pending[0][1].exception()  # (waits until it is done)
+                continue
             yield pending.popleft()
             if os.getpid() != owner:
                 raise SourceError(
@@ -77,12 +86,35 @@ def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> It
         pool.shutdown(wait=os.getpid() == owner and not hasattr(_here, "works"), cancel_futures=True)
 
 
-def pairs_in_order(function: Callable[[Any], Any], pairs: Iterable[Pair], threads: int, guard: Guard) -> Iterator[Pair]:
+def _helped(function: Callable[[T], R], pending: deque[tuple[T, Future[R]]]) -> bool:
+    """Do the first work that nobody began; false if there is none."""
+    for place, (item, work) in enumerate(pending):
+        if work.cancel():
+            pending[place] = item, _done(function, item)
+            return True
+    return False
+
+
+def _done(function: Callable[[T], R], item: T) -> Future[R]:
+    work: Future[R] = Future()
+    try:
+        work.set_result(function(item))
+    except Exception as error:
+        work.set_exception(error)
+    try:
+        return work
+    finally:
+        del work  # (else an error's frames and the work keep each other)
+
+
+def pairs_in_order(
+    function: Callable[[Any], Any], pairs: Iterable[Pair], threads: int, guard: Guard, ahead: int = 0
+) -> Iterator[Pair]:
     """The pairs with what the function makes of their items; what it raises goes to the guard, in order as well.
 
     Each position is that of its own item, whatever was read ahead, so that the stream goes on from there with the next.
     """
-    for (_, at), work in in_order(lambda pair: function(pair[0]), pairs, threads):
+    for (_, at), work in in_order(lambda pair: function(pair[0]), pairs, threads, ahead):
         guard.seen += 1
         try:
             result = work.result()

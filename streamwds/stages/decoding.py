@@ -248,7 +248,8 @@ class DecodeBatches(Lifted[Any, Any]):
             nonlocal last
             pairs = (((gathering.seat(), sample), after) for sample, after in upstream(at))
             guard = run.guard(self.decode.handler)
-            for (seat, sample), last in pairs_in_order(decoded, pairs, self.decode.threads, guard):  # noqa: B007
+            ahead = pairs_in_order(decoded, pairs, self.decode.threads, guard, ahead=self.batched.n)
+            for (seat, sample), last in ahead:  # noqa: B007  (nonlocal)
                 gathering.arrive(seat)
                 yield sample
                 del seat, sample
@@ -322,8 +323,8 @@ def decode(
         number of workers and threads, and however the stream was resumed. A sample without a `__key__` is a
         `MissingFieldError`.
     seed: that of the generators; None draws one when the stage is built.
-    threads: how many decode at the same time; 1: the one that iterates. Samples come in order, each with its own
-        position; at most twice as many as there are threads are read ahead.
+    threads: how many decode at the same time, the one that iterates among them. Samples come in order, each with its
+        own position; at most twice as many as there are threads are read ahead, or a batch if `batched` comes next.
     handler: gets a `DecodeError` that names url, key and field; true skips the whole sample.
 
     The longest extension wins, by whole words between dots: "seg.png" is decoded by what is given for seg.png before
