@@ -52,6 +52,7 @@ def in_order(
     ahead = max(AHEAD * threads, ahead)
     failed: Exception | None = None
     ended = False
+    begun = 0  # (of the pending, for certain)
     owner = os.getpid()
     pool = ThreadPoolExecutor(threads - 1, "streamwds", _mark_worker)
     try:
@@ -69,9 +70,12 @@ def in_order(
             if not pending:
                 break
             if not pending[0][1].done():
-                if not _helped(function, pending):
+                if begun < len(pending):
+                    begun = _help(function, pending, begun)
+                else:
                     pending[0][1].exception()  # (waits until it is done)
                 continue
+            begun = max(begun - 1, 0)
             yield pending.popleft()
             if os.getpid() != owner:
                 raise SourceError(
@@ -86,13 +90,14 @@ def in_order(
         pool.shutdown(wait=os.getpid() == owner and not hasattr(_here, "works"), cancel_futures=True)
 
 
-def _helped(function: Callable[[T], R], pending: deque[tuple[T, Future[R]]]) -> bool:
-    """Do the first work that nobody began; false if there is none."""
-    for place, (item, work) in enumerate(pending):
+def _help(function: Callable[[T], R], pending: deque[tuple[T, Future[R]]], begun: int) -> int:
+    """Do the first work that nobody began, which is none of the first `begun`; how many of the first are begun then."""
+    for place in range(begun, len(pending)):
+        item, work = pending[place]
         if work.cancel():
             pending[place] = item, _done(function, item)
-            return True
-    return False
+            return place + 1
+    return len(pending)
 
 
 def _done(function: Callable[[T], R], item: T) -> Future[R]:

@@ -198,8 +198,9 @@ class Decode(Lifted[Sample, Sample]):
         return self.threads == 1
 
     def joined(self, following: Step[Any, Any]) -> Step[Any, Any] | None:
-        joins = isinstance(following, Batched) and following.collate is collate
-        return DecodeBatches(self, following) if joins else None
+        if isinstance(following, Batched) and following.collate is collate:
+            return DecodeBatches(self, following)
+        return None
 
     def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
         if self.threads == 1:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypedDict, cast
 from urllib.parse import urlsplit
 
+from streamwds.codecs.codec import Encode
 from streamwds.codecs.table import encoder as encoder_of
 from streamwds.compression import Compress, chosen
 from streamwds.errors import DuplicateKeyError, EncodeError, MissingExtraError, WriteError
@@ -138,7 +139,7 @@ class TarWriter:
         self._keep_meta = keep_meta
         own = encoder if isinstance(encoder, Mapping) else None
         named = encoder if isinstance(encoder, str) else None
-        self._encoders = Memo(lambda field: encoder_of(named or field, own), most=4096)
+        self._encoders: Memo[str, Encode | None] = Memo(lambda field: encoder_of(named or field, own), most=4096)
         self._keys: set[str] = set()
         self._parts: list[bytes] = []
         self._waiting = 0
