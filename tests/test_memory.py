@@ -231,6 +231,11 @@ def test_a_batch_stays_what_it_was_while_others_come(held: int) -> None:
         assert all((row == 2 * k + 1).all() for k, row in kept)
 
 
+def test_a_batch_of_all_there_is_takes_no_more_memory_than_that() -> None:
+    items = pictures(3, (columns.LARGE,), "u1")
+    assert same_items(list(items | wds.batched(1 << 50)), [collate(items)])
+
+
 def test_the_memory_of_a_batch_that_is_gone_is_used_again() -> None:
     shape = (columns.LARGE,)
     places = [place(batch["jpg"]) for batch in pictures(20, shape, "u1") | wds.batched(2)]

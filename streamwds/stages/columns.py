@@ -28,6 +28,9 @@ __all__ = ["LARGE", "Gathering", "Seat"]
 LARGE = 1 << 20
 """From how many bytes on a column is filled while its rows come."""
 
+GUESSED = 1 << 30
+"""Up to how many bytes a column is made because the first item of all would fit; there may be no more of them."""
+
 Name: TypeAlias = Any  # of a column: a field of dicts, or the place in tuples
 
 
@@ -72,7 +75,7 @@ def _same(value: NDArray[Any] | None, place: NDArray[Any]) -> bool:
     return value is not None and value.__array_interface__["data"] == place.__array_interface__["data"]
 
 
-@attrs.define
+@attrs.define(eq=False)
 class _Filling:
     """The columns of one batch while their rows come. (They are replaced, never changed: threads look into them.)"""
 
@@ -171,7 +174,7 @@ class Gathering:
         if not gathered:
             return gathered
         if self._arrived == 0:
-            self._expected = self._like(gathered[0], ())
+            self._expected = self._like(gathered[0], (), most=GUESSED)
         filling = self._filling(self._first)
         filling.expect(self._expected)
         gathered[0] = self._moved(gathered[0], filling, 0)
@@ -237,15 +240,15 @@ class Gathering:
         """Expect of the next batch what this one has: columns of arrays that are large enough."""
         self._expected = self._like(batch, (0,))
 
-    def _like(self, values: Any, row: tuple[int, ...]) -> dict[Name, _Expected]:
-        """Columns such as those of a batch, or for an item: of which the arrays are rows, or have them, at `row`."""
+    def _like(self, values: Any, row: tuple[int, ...], most: float = math.inf) -> dict[Name, _Expected]:
+        """Columns of at most so many bytes: those of a batch, or with `row` () those that an item fits into."""
         found: dict[Name, _Expected] = {}
         for name, value in _columns(values).items():
             array = _plain(value)
             if array is None or array.ndim <= len(row) or array.dtype.kind not in "biufc" or not array.dtype.isnative:
                 continue
             shape = (self.size, *array.shape[len(row) :])
-            if math.prod(shape) * array.dtype.itemsize >= LARGE:
+            if LARGE <= math.prod(shape) * array.dtype.itemsize <= most:
                 expected = _Expected(shape, array.dtype, array is not value)
                 known = self._expected.get(name)
                 found[name] = known if known is not None and known == expected else expected
