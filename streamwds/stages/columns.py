@@ -176,7 +176,8 @@ class Gathering:
         if self._arrived == 0:
             self._expected = self._like(gathered[0], (), most=GUESSED)
         filling = self._filling(self._first)
-        filling.expect(self._expected)
+        for seated in self._fillings:
+            seated.expect(self._expected)
         gathered[0] = self._moved(gathered[0], filling, 0)
         if any(other.columns for other in self._fillings):
             for item in source:

@@ -73,7 +73,7 @@ def check_options(
     chosen(compress)
     if isinstance(encoder, str) and encoder_of(encoder) is None:
         raise ValueError(f"no codec writes the extension {encoder!r}, which encoder names")
-    if not isinstance(encoder, (bool, str, Mapping)) and not callable(encoder):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(encoder, (bool, str, Mapping)) and not callable(encoder):
         raise TypeError(
             "encoder is True or False, an extension, a dict from extensions to functions, or a function from sample "
             f"to encoded sample, not {encoder!r:.80}"
