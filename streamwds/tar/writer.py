@@ -133,7 +133,7 @@ class TarWriter:
         fsync: bool = False,
         opener: Gopen | None = None,
     ) -> None:
-        check_options(user, group, mode, compress, mtime, opener)
+        check_options(user, group, mode, compress, encoder, mtime, opener)
         self._frame: tuple[str, str, int] = (user, group, mode)
         self._encoder = encoder
         self._keep_meta = keep_meta
