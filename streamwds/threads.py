@@ -124,6 +124,7 @@ def pairs_in_order(
         try:
             result = work.result()
         except Exception as error:
+            del work  # (else error and frame keep each other)
             if guard(error):
                 continue
             return
