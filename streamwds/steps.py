@@ -131,11 +131,17 @@ class Upstream:
         return attrs.evolve(self, steps=self.steps[:-1])
 
     def _last(self) -> tuple[Step[Any, Any], Upstream]:
-        """The last step, or several lifted ones as one; and what comes before."""
-        count = sum(1 for _ in takewhile(lambda step: step.chains, reversed(self.steps)))
-        if count < 2:
-            return self.steps[-1], self._before()
-        return Chain(self.steps[-count:]), attrs.evolve(self, steps=self.steps[:-count])
+        """The last step, or several that run as one; and what comes before."""
+        count = len(self.steps)
+        start = count - max(1, sum(1 for _ in takewhile(lambda step: step.chains, reversed(self.steps))))
+        opening = self.steps[start]
+        joined = self.steps[start - 1].joined(opening) if start and opening.chains else None
+        if joined is not None and start + 1 == count:
+            return joined, attrs.evolve(self, steps=self.steps[: start - 1])
+        if joined is not None:
+            start += 1  # (the first of them runs as one with what comes before)
+        last = self.steps[start] if start + 1 == count else Chain(self.steps[start:])
+        return last, attrs.evolve(self, steps=self.steps[:start])
 
     @property
     def splits(self) -> frozenset[str]:
@@ -360,6 +366,7 @@ class Lifted(Step[A, B]):
 
         for item in self.plain(run, pulled()):
             yield item, last
+            del item  # (before the next is made, which may use its memory)
 
 
 @attrs.frozen(repr=False)

@@ -32,25 +32,32 @@ def _mark_worker() -> None:
     _here.works = True
 
 
-def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[tuple[T, Future[R]]]:
+def in_order(
+    function: Callable[[T], R], items: Iterable[T], threads: int, ahead: int = 0
+) -> Iterator[tuple[T, Future[R]]]:
     """Each item with its work, which is done: `result()` gives what the function gave, or raises what it raised.
 
-    Items are pulled by whoever iterates, never by a thread, and at most `AHEAD * threads` are pulled beyond the one
-    that was given last. What ends them, be it an error, comes after all that was pulled before. The threads start with
-    the first item that is asked for and end with the iterator, also one that is closed or dropped half-way: work that
-    runs is waited for, work that waits is not begun.
+    `threads`, at least 2, work, and the one that iterates is among them: it waits only where all work was begun by
+    others. (A thread that only waits is woken for each item, on a processor that another one was working on.)
+
+    Items are pulled by whoever iterates, never by another thread, and at most `AHEAD * threads`, or `ahead` if that is
+    more, are pulled beyond the one that was given last. What ends them, be it an error, comes after all that was pulled
+    before. The threads start with the first item that is asked for and end with the iterator, also one that is closed
+    or dropped half-way: work that runs is waited for, work that waits is not begun.
 
     >>> [work.result() for _, work in in_order(abs, [3, -1, 2], threads=2)]
     [3, 1, 2]
     """
     source, pending = iter(items), deque[tuple[T, Future[R]]]()
+    ahead = max(AHEAD * threads, ahead)
     failed: Exception | None = None
     ended = False
+    begun = 0  # (of the pending, for certain)
     owner = os.getpid()
-    pool = ThreadPoolExecutor(threads, "streamwds", _mark_worker)
+    pool = ThreadPoolExecutor(threads - 1, "streamwds", _mark_worker)
     try:
         while True:
-            while not ended and len(pending) <= AHEAD * threads:
+            while not ended and len(pending) <= ahead:
                 try:
                     item = next(source)
                 except StopIteration:
@@ -62,7 +69,13 @@ def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> It
                     del item
             if not pending:
                 break
-            pending[0][1].exception()  # (waits until it is done)
+            if not pending[0][1].done():
+                if begun < len(pending):
+                    begun = _help(function, pending, begun)
+                else:
+                    pending[0][1].exception()  # (waits until it is done)
+                continue
+            begun = max(begun - 1, 0)
             yield pending.popleft()
             if os.getpid() != owner:
                 raise SourceError(
@@ -77,16 +90,41 @@ def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> It
         pool.shutdown(wait=os.getpid() == owner and not hasattr(_here, "works"), cancel_futures=True)
 
 
-def pairs_in_order(function: Callable[[Any], Any], pairs: Iterable[Pair], threads: int, guard: Guard) -> Iterator[Pair]:
+def _help(function: Callable[[T], R], pending: deque[tuple[T, Future[R]]], begun: int) -> int:
+    """Do the first work that nobody began, which is none of the first `begun`; how many of the first are begun then."""
+    for place in range(begun, len(pending)):
+        item, work = pending[place]
+        if work.cancel():
+            pending[place] = item, _done(function, item)
+            return place + 1
+    return len(pending)
+
+
+def _done(function: Callable[[T], R], item: T) -> Future[R]:
+    work: Future[R] = Future()
+    try:
+        work.set_result(function(item))
+    except Exception as error:
+        work.set_exception(error)
+    try:
+        return work
+    finally:
+        del work  # (else an error's frames and the work keep each other)
+
+
+def pairs_in_order(
+    function: Callable[[Any], Any], pairs: Iterable[Pair], threads: int, guard: Guard, ahead: int = 0
+) -> Iterator[Pair]:
     """The pairs with what the function makes of their items; what it raises goes to the guard, in order as well.
 
     Each position is that of its own item, whatever was read ahead, so that the stream goes on from there with the next.
     """
-    for (_, at), work in in_order(lambda pair: function(pair[0]), pairs, threads):
+    for (_, at), work in in_order(lambda pair: function(pair[0]), pairs, threads, ahead):
         guard.seen += 1
         try:
             result = work.result()
         except Exception as error:
+            del work  # (else error and frame keep each other)
             if guard(error):
                 continue
             return

@@ -16,7 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamwds.codecs import CODECS, Codec, decoder, encoder, jpeg, png, webp
+from streamwds.codecs import CODECS, Codec, decoder, encoder, jpeg, numpy_audio, numpy_video, png, webp
 from streamwds.codecs.table import longest_extension
 from streamwds.errors import EncodeError
 from tests.archives import PACK
@@ -344,6 +344,31 @@ def test_compressed_fields(name: str, field: str) -> None:
     data = encode(f"{field}.{name}", value)
     assert encode(f"{field}.{name}", value) == data
     np.testing.assert_equal(decode(f"{field}.{name}", data), value)
+
+
+def outcome(field: str, data: bytes) -> Any:
+    """What becomes of the data, with all that must be asked for: the value, or of what type the error is."""
+    function = decoder(field, "rgb8", numpy_audio, numpy_video)
+    try:
+        return data if function is None else function(data)
+    except Exception as error:
+        return type(error)
+
+
+@pytest.mark.parametrize("name", ["gz", "bz2", "xz", "zst", "lz4"])
+@pytest.mark.parametrize("extension", sorted(CODECS))
+def test_every_extension_may_be_compressed(extension: str, name: str) -> None:
+    """Some read this as a value, and the others say that it is none, each in its own way."""
+    assert outcome(f"a.{extension}.{name}", PACK[name](b"5")) == outcome(f"a.{extension}", b"5")
+
+
+@pytest.mark.parametrize("name", ["gz", "bz2", "xz", "zst", "lz4"])
+def test_pictures_and_sound_may_be_compressed(name: str) -> None:
+    pixels = np.arange(27, dtype=np.uint8).reshape(3, 3, 3)
+    assert np.array_equal(outcome(f"png.{name}", PACK[name](encode("png", pixels))), pixels)
+    samples, rate = outcome(f"wav.{name}", PACK[name](encode("wav", (np.linspace(-1, 1, 9), 8000))))
+    assert np.allclose(samples, np.linspace(-1, 1, 9))
+    assert rate == 8000
 
 
 @pytest.mark.parametrize("name", PACK)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 import gzip
 import io
+import itertools
 import pickle
 import random
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence, Set
 from itertools import pairwise
 from typing import Any
 
@@ -24,7 +26,7 @@ from streamwds.errors import SkippedWarning
 from streamwds.memory import SMALL, Memory
 from streamwds.stages import columns
 from streamwds.stages.batching import collate
-from streamwds.stages.columns import Gathering
+from streamwds.stages.columns import Gathering, Seat
 from streamwds.stages.decoding import DecodeBatches
 from streamwds.steps import Step
 from streamwds.testing import check_resume, same_items
@@ -229,6 +231,11 @@ def test_a_batch_stays_what_it_was_while_others_come(held: int) -> None:
         assert all((row == 2 * k + 1).all() for k, row in kept)
 
 
+def test_a_batch_of_all_there_is_takes_no_more_memory_than_that() -> None:
+    items = pictures(3, (columns.LARGE,), "u1")
+    assert same_items(list(items | wds.batched(1 << 50)), [collate(items)])
+
+
 def test_the_memory_of_a_batch_that_is_gone_is_used_again() -> None:
     shape = (columns.LARGE,)
     places = [place(batch["jpg"]) for batch in pictures(20, shape, "u1") | wds.batched(2)]
@@ -240,26 +247,41 @@ def test_the_memory_of_a_batch_that_is_gone_is_used_again() -> None:
 # ---- pictures that are decoded into the columns
 
 
-def test_a_value_that_is_made_in_its_place_is_not_copied() -> None:
-    gathering = Gathering(2)
-    shape = (columns.LARGE,)
-    gathering.learn({"jpg": np.zeros((2, *shape), "u1")})
-    made: list[NDArray[Any]] = []
-
-    def items() -> Iterator[wds.Sample]:
-        for k in range(2):
-            row = gathering.place(shape, np.uint8)
-            assert row is not None
+def seated(gathering: Gathering, shape: tuple[int, ...], fails: Callable[[int], bool], ahead: int) -> Iterator[Any]:
+    """Items 0, 1, 2 … made at their seats, up to `ahead` before they are asked for, but for those that fail."""
+    waiting: deque[tuple[Seat, int, NDArray[Any] | None]] = deque()
+    for k in itertools.count():
+        seat = gathering.seat()
+        gathering.sit(seat)
+        row = gathering.place(shape, np.uint8)
+        if row is not None:
             assert gathering.place(shape, np.uint8) is None  # (once)
             row[:] = k
-            made.append(row)
-            yield {"jpg": row}
+        waiting.append((seat, k, row))
+        if len(waiting) > ahead:
+            seat, number, row = waiting.popleft()
+            if not fails(number):
+                gathering.arrive(seat)
+                yield {"jpg": np.full(shape, number, np.uint8) if row is None else row, "placed": row is not None}
 
-    assert gathering.place(shape, np.uint8) is None
-    gathered = gathering.gather(items())
-    assert [sample["jpg"] is row for sample, row in zip(gathered, made, strict=True)] == [True, True]
-    assert [place(row) for row in gathering.columns["jpg"]] == list(map(place, made))
-    assert gathering.columns["jpg"].mean(axis=1).tolist() == [0, 1]
+
+@pytest.mark.parametrize("ahead", [0, 1, 3, 4, 9])
+@pytest.mark.parametrize("failing", [frozenset[int](), {4}, {3}, {5, 6}, {0, 1, 2}, {7, 9, 11, 30}])
+def test_a_value_that_is_made_in_its_place_is_not_copied(failing: Set[int], ahead: int) -> None:
+    """Where some fail, those that were made already move up, and those after them are made in their places again."""
+    gathering, shape = Gathering(4), (columns.LARGE,)
+    gathering.learn({"jpg": np.zeros((4, *shape), np.uint8)})
+    assert gathering.place(shape, np.uint8) is None  # (nobody sits there)
+    items = seated(gathering, shape, failing.__contains__, ahead)
+    expected = (number for number in itertools.count() if number not in failing)
+    for _ in range(12):
+        gathered, wanted = gathering.gather(items), list(itertools.islice(expected, 4))
+        column = gathering.columns["jpg"]
+        assert [place(sample["jpg"]) for sample in gathered] == list(map(place, column))
+        assert [(row == number).all() for row, number in zip(column, wanted, strict=True)] == [True] * 4
+        gathering.learn({"jpg": column})
+        if wanted[0] > max(failing, default=0) + ahead + 1 + len(failing):
+            assert [sample["placed"] for sample in gathered] == [True] * 4
 
 
 def jpeg(k: int, width: int = 8, kind: str = "JPEG") -> bytes:
@@ -311,10 +333,11 @@ def jpegs(n: int, what: str) -> list[wds.Sample]:
         "one that varies first",
     ],
 )
+@pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.filterwarnings(f"ignore::{SkippedWarning.__module__}.SkippedWarning")
-def test_decoding_into_batches_is_decoding_and_batching(what: str, spec: str) -> None:
+def test_decoding_into_batches_is_decoding_and_batching(what: str, spec: str, threads: int) -> None:
     items = jpegs(30, what)
-    decode = wds.decode(spec, handler=wds.ignore_and_continue)
+    decode = wds.decode(spec, handler=wds.ignore_and_continue, threads=threads)
     batched = wds.batched(4, handler=wds.ignore_and_continue)
     joined, apart = items | decode | batched, list(items | decode) | batched
     assert [type(step) for step in pairwise_joined(joined.steps)] == [DecodeBatches]
@@ -335,7 +358,6 @@ def pairwise_joined(steps: Sequence[Step[Any, Any]]) -> list[Step[Any, Any]]:
 def test_only_decode_just_before_batched_is_joined() -> None:
     for stage in (
         wds.decode("rgb") | wds.shuffle(9) | wds.batched(4),
-        wds.decode("rgb", threads=2) | wds.batched(4),
         wds.decode("rgb") | wds.batched(4, collate=list),
         wds.batched(4) | wds.unbatched | wds.decode("rgb"),
     ):

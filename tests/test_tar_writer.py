@@ -529,6 +529,31 @@ def test_what_an_encoder_raises_is_told_with_its_cause() -> None:
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("json", {"a": [1, None]}), ("npy", np.arange(3)), ("cls", 7), ("json.gz", [1]), ("seg.txt.xz", "ä")],
+)
+def test_the_name_of_an_extension_encodes_every_field_as_that(name: str, value: Any) -> None:
+    archive = written(sample("1", a=value, txt=value, b_c=value, raw=b"as it is"), encoder=name)
+    (found,) = read(shards(archive))
+    assert found["raw"] == b"as it is"
+    for field in ("a", "txt", "b.c"):
+        (again,) = [{name: found[field]}] | decode()
+        assert np.array_equal(again[name], value)
+
+
+def test_what_can_be_no_encoder() -> None:
+    for name in ("xyz", "", "exe.gz", "mp4"):
+        with pytest.raises(ValueError, match=f"no codec writes the extension {name!r}"):
+            written(VALUES, encoder=name)
+    wrong: list[Any] = [None, 1, b"json", ["txt"]]
+    for encoder in wrong:
+        with pytest.raises(TypeError, match="encoder is True or False"):
+            written(VALUES, encoder=encoder)
+    with pytest.raises(EncodeError, match=r"key '1', field 'cls': expected str"):
+        written(sample("1", cls=7), encoder="txt")
+
+
 def test_without_an_encoder_values_are_bytes() -> None:
     with pytest.raises(EncodeError, match="encoder=False takes bytes"):
         written(VALUES, encoder=False)

@@ -41,7 +41,7 @@ def slow_for_even(n: int) -> int:
 # ---- in order
 
 
-@pytest.mark.parametrize("threads", [1, 2, 7])
+@pytest.mark.parametrize("threads", [2, 3, 7])
 @pytest.mark.parametrize("items", [[], [5], list(range(40))], ids=len)
 def test_in_order_whatever_is_done_first(items: list[int], threads: int) -> None:
     found = [(n, work.result()) for n, work in in_order(slow_for_even, items, threads)]
@@ -49,8 +49,46 @@ def test_in_order_whatever_is_done_first(items: list[int], threads: int) -> None
 
 
 def test_several_work_at_the_same_time() -> None:
-    together = threading.Barrier(3, timeout=10)
-    assert len([work.result() for _, work in in_order(lambda _: together.wait(), range(6), 3)]) == 6
+    together, workers = threading.Barrier(3, timeout=10), set[threading.Thread]()
+
+    def work(_: int) -> None:
+        together.wait()
+        workers.add(threading.current_thread())
+
+    assert len([done.result() for _, done in in_order(work, range(6), 3)]) == 6
+    assert len(workers) == 3
+    assert threading.current_thread() in workers
+
+
+def test_the_one_who_iterates_works_and_does_not_wait() -> None:
+    """While another thread is at the first item, all that was pulled ahead is done by the one who iterates."""
+    others = threading.Event()
+    done: list[int] = []
+
+    def work(n: int) -> int:
+        if threading.current_thread() is not threading.main_thread():
+            assert others.wait(10)
+        done.append(n)
+        if len(done) == 2 * AHEAD:
+            others.set()
+        return -n
+
+    assert [found.result() for _, found in in_order(work, range(2 * AHEAD + 1), 2)] == [
+        -n for n in range(2 * AHEAD + 1)
+    ]
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 9])
+def test_more_may_be_pulled_ahead(ahead: int) -> None:
+    pulled: list[int] = []
+
+    def source() -> Iterator[int]:
+        for n in range(40):
+            pulled.append(n)
+            yield n
+
+    for n, _ in in_order(abs, source(), 2, ahead):
+        assert pulled == list(range(min(40, n + 1 + max(2 * AHEAD, ahead))))
 
 
 def test_the_one_who_iterates_pulls_and_not_too_much() -> None:
@@ -126,11 +164,15 @@ def test_an_abandoned_iterator_leaves_no_thread(how: str) -> None:
 
 def test_a_thread_that_collects_its_own_iterator_does_not_wait_for_itself() -> None:
     holder: list[Any] = []
-    asked = threading.Event()
+    reached, asked = threading.Event(), threading.Event()
 
     def work(n: int) -> None:
-        if n == 1 and asked.wait(10):
-            holder.clear()  # (the last reference to the iterator, so that it ends in here)
+        if threading.current_thread() is threading.main_thread():
+            assert reached.wait(10)
+        elif n > 0:
+            reached.set()
+            if asked.wait(10):
+                holder.clear()  # (the last reference to the iterator, so that it ends in here)
 
     holder.append(in_order(work, range(9), 2))
     next(holder[0])

@@ -182,6 +182,7 @@ def gathered_batches(gathering: Gathering, items: Iterable[Any], partial: bool, 
         gathering.learn(batch)
         del block
         yield batch
+        del batch  # (before the next is made, so that its memory can be used for that)
 
 
 def collated(collate: Callable[[list[Any]], Any], items: list[Any]) -> Any:

@@ -22,7 +22,7 @@ from streamwds.memory import Memory
 from streamwds.stage import Maker, Sample, Stage, maker
 from streamwds.stages.batching import Batched, collate, gathered_batches
 from streamwds.stages.chance import sample_generator
-from streamwds.stages.columns import Gathering
+from streamwds.stages.columns import Gathering, Seat
 from streamwds.steps import At, Lifted, Pair, Run, Step, Upstream, option
 from streamwds.threads import pairs_in_order
 from streamwds.values import freeze
@@ -58,6 +58,7 @@ def decode_items(
                 continue
             return
         yield decoded
+        del decoded  # (before the next is asked for, so that it lives no longer than its consumer wants)
 
 
 def _decoded(table: Table, partial: bool, generator_of: GeneratorOf | None, sample: Mapping[str, Any]) -> Sample:
@@ -197,20 +198,23 @@ class Decode(Lifted[Sample, Sample]):
         return self.threads == 1
 
     def joined(self, following: Step[Any, Any]) -> Step[Any, Any] | None:
-        if self.threads == 1 and isinstance(following, Batched) and following.collate is collate:
+        if isinstance(following, Batched) and following.collate is collate:
             return DecodeBatches(self, following)
         return None
 
     def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
         if self.threads == 1:
             return super().open(run, upstream, at)
-        work = functools.partial(_decoded, self.table(), self.partial, self.generator_of(run))
-        return pairs_in_order(work, upstream(at), self.threads, run.guard(self.handler))
+        return pairs_in_order(self.one(run, self.table()), upstream(at), self.threads, run.guard(self.handler))
 
     def plain(self, run: Run, items: Iterator[Any]) -> Iterator[Any]:
         if self.threads > 1:
             return Step.plain(self, run, items)
         return self.decoded(run, self.table(), items)
+
+    def one(self, run: Run, table: Table) -> Callable[[Any], Sample]:
+        """The function that decodes the fields of one sample as the table says."""
+        return functools.partial(_decoded, table, self.partial, self.generator_of(run))
 
     def decoded(self, run: Run, table: Table, items: Iterable[Any]) -> Iterator[Sample]:
         """The samples, their fields decoded as the table says."""
@@ -226,9 +230,51 @@ class DecodeBatches(Lifted[Any, Any]):
     decode: Decode
     batched: Batched
 
-    def plain(self, run: Run, items: Iterator[Any]) -> Iterator[Any]:
+    @property
+    def chains(self) -> bool:  # type: ignore[override]
+        return self.decode.chains
+
+    def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
+        if self.decode.threads == 1:
+            yield from super().open(run, upstream, at)
+            return
         gathering = Gathering(self.batched.n)
-        samples = self.decode.decoded(run, self.decode.table(gathering.place), items)
+        decode_sample, last = self.decode.one(run, self.decode.table(gathering.place)), at
+
+        def decoded(seated: tuple[Seat, Any]) -> tuple[Seat, Sample]:
+            gathering.sit(seated[0])
+            return seated[0], decode_sample(seated[1])
+
+        def samples() -> Iterator[Sample]:
+            nonlocal last
+            pairs = (((gathering.seat(), sample), after) for sample, after in upstream(at))
+            guard = run.guard(self.decode.handler)
+            ahead = pairs_in_order(decoded, pairs, self.decode.threads, guard, ahead=self.batched.n)
+            for (seat, sample), last in ahead:  # noqa: B007  (nonlocal)
+                gathering.arrive(seat)
+                yield sample
+                del seat, sample
+
+        for batch in self._batches(run, gathering, samples()):
+            yield batch, last
+            del batch
+
+    def plain(self, run: Run, items: Iterator[Any]) -> Iterator[Any]:
+        if self.decode.threads > 1:
+            return Step.plain(self, run, items)
+        gathering = Gathering(self.batched.n)
+
+        def seated() -> Iterator[Any]:
+            for sample in items:
+                seat = gathering.seat()
+                gathering.sit(seat)
+                gathering.arrive(seat)
+                yield sample
+
+        samples = self.decode.decoded(run, self.decode.table(gathering.place), seated())
+        return self._batches(run, gathering, samples)
+
+    def _batches(self, run: Run, gathering: Gathering, samples: Iterator[Sample]) -> Iterator[Any]:
         return gathered_batches(gathering, samples, self.batched.partial, run.guard(self.batched.handler))
 
 
@@ -278,8 +324,8 @@ def decode(
         number of workers and threads, and however the stream was resumed. A sample without a `__key__` is a
         `MissingFieldError`.
     seed: that of the generators; None draws one when the stage is built.
-    threads: how many decode at the same time; 1: the one that iterates. Samples come in order, each with its own
-        position; at most twice as many as there are threads are read ahead.
+    threads: how many decode at the same time, the one that iterates among them. Samples come in order, each with its
+        own position; at most twice as many as there are threads are read ahead, or a batch if `batched` comes next.
     handler: gets a `DecodeError` that names url, key and field; true skips the whole sample.
 
     The longest extension wins, by whole words between dots: "seg.png" is decoded by what is given for seg.png before

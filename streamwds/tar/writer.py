@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypedDict, cast
 from urllib.parse import urlsplit
 
+from streamwds.codecs.codec import Encode
 from streamwds.codecs.table import encoder as encoder_of
 from streamwds.compression import Compress, chosen
 from streamwds.errors import DuplicateKeyError, EncodeError, MissingExtraError, WriteError
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Encoder", "TarWriter", "WriterOptions", "check_options"]
 
-Encoder: TypeAlias = "bool | Callable[[Mapping[str, Any]], Mapping[str, Any]] | Mapping[str, Callable[[Any], bytes]]"
+Encoder: TypeAlias = (
+    "bool | str | Callable[[Mapping[str, Any]], Mapping[str, Any]] | Mapping[str, Callable[[Any], bytes]]"
+)
 Names: TypeAlias = tuple[Any, ...]
 
 FLUSH = 1 << 20
@@ -56,6 +58,7 @@ def check_options(
     group: str = "bigdata",
     mode: int = 0o444,
     compress: Compress = None,
+    encoder: Encoder = True,
     mtime: float | None = None,
     opener: object = None,
     **others: object,
@@ -68,6 +71,13 @@ def check_options(
     if opener is not None and not isinstance(opener, Gopen):
         raise TypeError(f"what writes to URLs is a Gopen(…), not {opener!r}")
     chosen(compress)
+    if isinstance(encoder, str) and encoder_of(encoder) is None:
+        raise ValueError(f"no codec writes the extension {encoder!r}, which encoder names")
+    if not isinstance(encoder, (bool, str, Mapping)) and not callable(encoder):
+        raise TypeError(
+            "encoder is True or False, an extension, a dict from extensions to functions, or a function from sample "
+            f"to encoded sample, not {encoder!r:.80}"
+        )
 
 
 def _named(url: str) -> str:
@@ -86,7 +96,8 @@ class TarWriter:
     compress: None compresses as the name ends (.gz, .tgz, .bz2, .xz; with the extras zstd and lz4 .zst, .lz4); True is
         gzip, False no compression; else "gz", "bz2", "xz", "zst" or "lz4", or one of them and a level: ("zst", 10).
     encoder: True encodes each value by its field's extension; False takes bytes only; a dict from extensions to
-        functions goes before that (`{"jpg": codecs.jpeg(quality=90), "xml": dump}`); a function from sample to encoded
+        functions goes before that (`{"jpg": codecs.jpeg(quality=90), "xml": dump}`); the name of an extension ("npy",
+        "json.gz") encodes every field as that one, whatever the field is called; a function from sample to encoded
         sample does it all.
     keep_meta: write fields that begin with "_" too (`__key__` and `__url__` never are).
     mtime: the time that the archive says, in seconds since 1970; None: when each sample is written. With a fixed one
@@ -122,12 +133,13 @@ class TarWriter:
         fsync: bool = False,
         opener: Gopen | None = None,
     ) -> None:
-        check_options(user, group, mode, compress, mtime, opener)
+        check_options(user, group, mode, compress, encoder, mtime, opener)
         self._frame: tuple[str, str, int] = (user, group, mode)
         self._encoder = encoder
         self._keep_meta = keep_meta
         own = encoder if isinstance(encoder, Mapping) else None
-        self._encoders = Memo(partial(encoder_of, own=own), most=4096)
+        named = encoder if isinstance(encoder, str) else None
+        self._encoders: Memo[str, Encode | None] = Memo(lambda field: encoder_of(named or field, own), most=4096)
         self._keys: set[str] = set()
         self._parts: list[bytes] = []
         self._waiting = 0
@@ -266,7 +278,7 @@ class TarWriter:
         if isinstance(value, (bytes, bytearray, memoryview)):
             return bytes(value)
         encode: Callable[[Any], Any] | None = None
-        if self._encoder is True or isinstance(self._encoder, Mapping):
+        if self._encoder is True or isinstance(self._encoder, (str, Mapping)):
             encode = self._encoders[field]
         if encode is None:
             why = "encoder=False takes bytes" if self._encoder is False else "no encoder knows this extension"
