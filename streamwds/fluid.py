@@ -43,10 +43,12 @@ from streamwds.stages import (
 )
 from streamwds.stages import mapping as maps
 from streamwds.stages.chance import shuffle_shards
+from streamwds.stages.counting import natural
 from streamwds.steps import Source
 from streamwds.tar.indexes import index
 from streamwds.tar.samples import tarsamples
 from streamwds.torch.dataset import TorchStream
+from streamwds.values import freeze
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -105,9 +107,9 @@ class Dataset(TorchStream[B]):
     ----------
     urls: as `urls` takes them: patterns, lists of them, paths.
     length: what `len` says. True: the number of samples in all shards, counted once by their headers, if they are local
-        files and not compressed. A number: that. False or None: nothing. It holds as long as each stage gives an item
-        for each; behind others (`batched`, `select` …), and where nothing is known, `len` is a TypeError, until
-        `.with_length(n)` says it.
+        files and not compressed, and the splitter gives each of them once. A number: that. False or None: nothing. It
+        holds as long as each stage gives an item for each; behind others (`batched`, `select` …), and where nothing is
+        known, `len` is a TypeError, until `.with_length(n)` says it.
     splitter: the stage that says who reads which shards; in distributed training `split_by_node | split_by_worker`.
     handler: is asked when a shard or sample is broken.
     shuffle: read the shards in another order in each epoch. To mix samples, add `.shuffle(n)`.
@@ -134,11 +136,13 @@ class Dataset(TorchStream[B]):
         handler: Handler = reraise_exception,
         shuffle: bool = False,
     ) -> None:
+        if length is not None and not isinstance(length, bool):
+            natural(length := freeze(length))
         shards = urls_(urls)
         if shuffle:
             shards = shards | shuffle_shards
         super().__init__(shards | splitter | tarsamples(handler=handler))
-        self._length = length
+        self._length = None if length is False else length
         self._behind = len(self.stream.steps)
         self._counts: list[int] = []  # (when it is known; shared by all that are made of this one)
 
@@ -149,6 +153,7 @@ class Dataset(TorchStream[B]):
         [[0.0, 1.0], [2.0, 3.0]]
         """
         other: Any = copy.copy(self)
+        other._place = None  # (that is a place in this one's stream)
         for stage in stages:
             other.stream = other.stream | stage
         if not isinstance(other.stream, Stream):
@@ -176,14 +181,16 @@ class Dataset(TorchStream[B]):
 
     def __len__(self) -> int:
         step = self.stream.steps[-1] if self.stream.steps else None
-        if step is None or step.length is not None or self._length in (False, None):
+        if step is None or step.length is not None or self._length is None:
             return len(self.stream)
-        behind = self.stream.steps[self._behind :]
-        unsure = next((step.name for step in behind if not step.keeps), None)
+        before, behind = self.stream.steps[: self._behind - 1], self.stream.steps[self._behind :]
+        unsure = next(
+            (step.name for step in (*(before if self._length is True else ()), *behind) if not step.keeps), None
+        )
         if unsure is not None:
             raise TypeError(f"how many items {unsure} gives isn't known before they are read: say it, .with_length(n)")
         if self._length is not True:
-            return int(self._length or 0)
+            return self._length
         if (ranks := Context.current(**self.stream.fixed).world_size) > 1:
             raise TypeError(f"how many of the samples come to which of {ranks} ranks isn't known: say .with_length(n)")
         if not self._counts:

@@ -218,7 +218,7 @@ class Step(Generic[A, B]):
     takes: ClassVar[str | None] = None
     yields: ClassVar[str | None] = None
     same: ClassVar[bool] = False
-    keeps: ClassVar[bool] = False  # (gives an item for each, but for those that a handler skips)
+    keeps: ClassVar[bool] = False  # (all readers together give an item for each, but for those that a handler skips)
     decides: ClassVar[bool] = True
     splits: ClassVar[frozenset[str]] = frozenset()
     goes_on: ClassVar[bool] = False  # (from the last position of the epoch before, if it is given that)

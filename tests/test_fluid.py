@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import inspect
 import pickle
@@ -19,6 +20,7 @@ from streamwds import (
     TarWriter,
     batched,
     decode,
+    everywhere,
     ignore_and_continue,
     map,
     resampled,
@@ -26,6 +28,8 @@ from streamwds import (
     shuffle_shards,
     split_by_node,
     split_by_worker,
+    split_samples,
+    take,
     tarsamples,
     to_tuple,
     urls,
@@ -146,6 +150,23 @@ def test_len_is_what_was_said(shards: str) -> None:
     assert len(Dataset(shards, length=7).decode()) == 7
     assert len(Dataset(shards, length=7).batched(5).with_length(3)) == 3
     assert len(Dataset(shards, length=False).with_length(3)) == 3
+    assert len(Dataset(shards, length=0)) == 0
+    assert len(Dataset(shards, length=np.int64(5))) == 5  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("length", [-5, 3.5, "12"])
+def test_a_length_is_a_number(shards: str, length: Any) -> None:
+    with pytest.raises(ValueError, match="a number of items"):
+        Dataset(shards, length=length)
+
+
+def test_a_splitter_that_leaves_out_or_repeats_has_no_len(shards: str) -> None:
+    for splitter in (resampled(), take(1), everywhere):
+        with pytest.raises(TypeError, match=f"how many items {splitter.steps[0].name} gives"):
+            len(Dataset(shards, splitter=splitter))
+        assert len(Dataset(shards, splitter=splitter, length=7)) == 7
+    assert len(Dataset(shards, shuffle=True, splitter=split_by_node | split_by_worker)) == 12
+    assert len(Dataset(shards).compose(split_samples)) == 12
 
 
 @pytest.mark.parametrize("length", [True, 7])
@@ -217,6 +238,16 @@ def test_it_goes_on_where_it_stopped(shards: str) -> None:
     next(items)
     other.load_state_dict(dataset.state_dict())
     assert same_items(list(other), list(items))
+
+
+def test_what_is_made_of_it_has_a_place_of_its_own(shards: str) -> None:
+    dataset, batches = (Dataset(shards).decode().to_tuple("cls") for _ in range(2))
+    items = iter(dataset)
+    next(items)
+    twin, state = copy.copy(dataset), dataset.state_dict()
+    next(items)
+    assert twin.state_dict() == state != dataset.state_dict()
+    batches.batched(2).load_state_dict(dataset.batched(2).state_dict())  # (which has not begun)
 
 
 def test_its_handler_is_asked(shards: str, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ class _Split(Step[Any, Any]):
 
     ready: ClassVar[bool] = True
     same: ClassVar[bool] = True
+    keeps: ClassVar[bool] = True
     memory: ClassVar[Mapping[str, Any]] = {"passed": 0}
     what: ClassVar[str] = "shards"
     readers: ClassVar[str] = "workers"

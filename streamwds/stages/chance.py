@@ -72,6 +72,7 @@ class ShuffleShards(_OfAll):
     """
 
     name: ClassVar[str] = "shuffle_shards"
+    keeps: ClassVar[bool] = True
     varies = True
     ready: ClassVar[bool] = True
     seed: int = option(0, check=draws.check_seed, convert=draws.fresh_seed)

@@ -314,6 +314,7 @@ class TorchStream(IterableDataset[B], Generic[B]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._shared = self._shared.copy()
+        self._place = copy.copy(self._place)
 
     def __repr__(self) -> str:
         return f"to_torch({self.stream!r}){'.with_position()' if self.positioned else ''}"
