@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
+from streamwds.stages.counting import natural
 from streamwds.steps import At, Pair, Run, Step, Upstream
 from streamwds.tables import html_table, text_table
 
@@ -128,13 +129,15 @@ class Timed(Step[Any, Any]):
 
 def profiled(stream: Stream[Any], n: int | None) -> Profile:
     """The profile of a stream's first n items."""
+    if n is not None:
+        natural(n)
     nested = _Nested()
     labels, clocks = [repr(stream.source)], [_Clock(nested)]
     steps: list[Step[Any, Any]] = [Timed(clocks[0])]
-    for label, step in _as_they_run(stream.steps):
-        labels.append(label)
+    for together in _as_they_run(stream.steps):
+        labels.append(" | ".join(map(repr, together)))
         clocks.append(_Clock(nested))
-        steps += [step, Timed(clocks[-1])]
+        steps += [*together, Timed(clocks[-1])]
     start = perf_counter()
     items = sum(1 for _ in islice(attrs.evolve(stream, steps=tuple(steps)), n))
     seconds = perf_counter() - start
@@ -142,13 +145,15 @@ def profiled(stream: Stream[Any], n: int | None) -> Profile:
     return Profile(tuple(spent), items, seconds)
 
 
-def _as_they_run(steps: Iterable[Step[Any, Any]]) -> list[tuple[str, Step[Any, Any]]]:
-    """The steps with their code; those that run as one, together."""
-    found: list[tuple[str, Step[Any, Any]]] = []
+def _as_they_run(steps: Iterable[Step[Any, Any]]) -> list[list[Step[Any, Any]]]:
+    """The steps, those that run as one together."""
+    found: list[list[Step[Any, Any]]] = []
+    last: Step[Any, Any] | None = None
     for step in steps:
-        joined = found[-1][1].joined(step) if found and found[-1][1].chains and step.chains else None
+        joined = last.joined(step) if last is not None and last.chains and step.chains else None
         if joined is None:
-            found.append((repr(step), step))
+            found.append([step])
         else:
-            found[-1] = (f"{found[-1][0]} | {step!r}", joined)
+            found[-1].append(step)
+        last = joined or step
     return found

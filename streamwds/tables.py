@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 
 __all__ = ["html_table", "text_table"]
 
+WIDEST = 100  # (characters of a cell in a text; what is longer is cut in the middle)
 WIDTH = 24  # (characters of the longest bar)
 
 Row = Sequence[str]
@@ -21,10 +23,16 @@ def text_table(headings: Row, rows: Sequence[Row], right: Sequence[int] = (), ba
     take(3)         3  ████████████████████████
     batched(2)     12  ██████
     """
+    rows = [[*map(_in_a_line, row)] for row in rows]
     widths = [max(map(len, column)) for column in zip(headings, *rows)]
     drawn = ["", "", *("█" * round(WIDTH * bar / (max(bars) or 1)) for bar in bars)] if bars else [""] * (len(rows) + 2)
     lines = [headings, ["-" * width for width in widths], *rows]
     return "\n".join("  ".join([*_cells(line, widths, right), bar]).rstrip() for line, bar in zip(lines, drawn))
+
+
+def _in_a_line(cell: str) -> str:
+    cell = re.sub(r"\s*\n\s*", " ", cell)
+    return cell if len(cell) <= WIDEST else f"{cell[: WIDEST - 30]} … {cell[-27:]}"
 
 
 def _cells(line: Row, widths: Sequence[int], right: Sequence[int]) -> list[str]:

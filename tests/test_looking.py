@@ -14,6 +14,7 @@ import pytest
 from streamwds import (
     TarWriter,
     batched,
+    cache_samples,
     decode,
     everywhere,
     interleave,
@@ -28,8 +29,9 @@ from streamwds import (
     to_tuple,
     urls,
 )
+from streamwds.errors import CacheError
 from streamwds.tables import html_table, text_table
-from streamwds.testing import check_resume
+from streamwds.testing import check_resume, same_items
 
 
 @pytest.fixture
@@ -86,6 +88,13 @@ def test_bars_are_relative_to_the_longest() -> None:
     assert [line.count("█") for line in lines] == [0, 0, 24, 12, 0]
     assert text_table(("a",), [("x",)], bars=[0.0]) == "a\n-\nx"
     assert html_table(("a",), [("x",), ("y",)], bars=[2.0, 1.0]).count("width: 100px") == 1
+
+
+def test_a_row_of_a_text_is_one_line_and_not_endless() -> None:
+    long = "0123456789" * 30
+    lines = text_table(("a", "b"), [("x\n  y", "1"), (long, "2")]).splitlines()
+    assert lines[2:] == [f"{'x y':100}  1", f"{long[:70]} … {long[-27:]}  2"]
+    assert Cells(html_table(("a",), [(long,)])).rows[1] == [long]
 
 
 # ---- describe
@@ -173,6 +182,27 @@ def test_profile_shows_as_one_what_runs_as_one(tmp_path: Path) -> None:
     assert [row.stage for row in stream.profile().rows][2:] == ["decode('rgb') | batched(2)"]
 
 
+def test_profile_and_a_cache_behind_what_runs_as_one(tmp_path: Path) -> None:
+    from PIL import Image
+
+    with TarWriter(tmp_path / "a.tar") as writer:
+        for n in range(4):
+            writer.write({"__key__": str(n), "jpg": Image.new("RGB", (8, 8))})
+    stream = urls(tmp_path / "a.tar") | tarsamples | decode("rgb") | batched(2)
+    cached = stream | cache_samples(tmp_path / "a.db", 10)
+    assert [row.items for row in cached.profile().rows] == [1, 4, 2, 2]
+    assert same_items(list(cached), list(stream))  # (what the profile kept is what the stream keeps)
+    assert cached.profile().items == 2
+    with pytest.raises(CacheError, match=r"another pipeline \(urls \| tarsamples \| decode \| batched\)"):
+        list(range(3) | cache_samples(tmp_path / "a.db", 10))
+
+
+@pytest.mark.parametrize("n", [-1, 2.5])
+def test_profile_wants_a_number_of_items(n: Any) -> None:
+    with pytest.raises(ValueError, match="a number of items"):
+        (range(3) | batched(2)).profile(n)
+
+
 def test_profile_goes_on_from_a_position(shards: str) -> None:
     stream = urls(shards) | tarsamples
     (_, position), *_ = [pair for _, pair in zip(range(5), stream.tracked())][4:]
@@ -257,6 +287,11 @@ def test_progress_resumes() -> None:
 def test_progress_wants_a_number(make: Any) -> None:
     with pytest.raises(ValueError, match="a number of items"):
         make()
+
+
+def test_a_label_is_a_text() -> None:
+    with pytest.raises(TypeError, match=r"as total=…, not 1000"):
+        progress(1000)  # type: ignore[arg-type]
 
 
 def test_progress_does_not_change_positions() -> None:

@@ -29,7 +29,7 @@ from streamwds.shards.urls import Urls
 from streamwds.stage import Batch, Same, Stream, maker
 from streamwds.stage import identity as unchanged
 from streamwds.stages.counting import natural
-from streamwds.steps import At, Items, Pair, Reopening, Run, Source, Upstream, option
+from streamwds.steps import At, Items, Pair, Reopening, Run, Source, Step, Upstream, option
 from streamwds.values import fingerprint
 
 __all__ = ["CacheSamples", "DBCache", "cache_samples"]
@@ -145,7 +145,7 @@ def _writing(db: sqlite3.Connection) -> Generator[None]:
 
 def _owned(db: sqlite3.Connection, dbname: str, upstream: Upstream) -> None:
     """Make the database that of what comes before, if it is nobody's; an error if it is another pipeline's."""
-    stages = " | ".join([upstream.source.name, *(step.name for step in upstream.steps)])
+    stages = " | ".join([upstream.source.name, *(step.name for step in _telling(upstream))])
     mark = blake2b(json.dumps(_contents(upstream)).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
     owner = db.execute("SELECT pipeline, stages FROM owner").fetchone()
     if owner is None:
@@ -182,11 +182,15 @@ def _contents(upstream: Upstream) -> list[Any]:
     (More than what decides their order and number, which is what positions depend on.)
     """
     steps: list[Any] = []
-    for step in upstream.steps:
-        if step.decides or not step.same:
-            options = {name: _content_of(value) for name, value in step.options().items() if name != "cache"}
-            steps.append([fingerprint(getattr(step, "function", step.name)), options])
+    for step in _telling(upstream):
+        options = {name: _content_of(value) for name, value in step.options().items() if name != "cache"}
+        steps.append([fingerprint(getattr(step, "function", step.name)), options])
     return [_source_contents(upstream.source), *steps]
+
+
+def _telling(upstream: Upstream) -> list[Step[Any, Any]]:
+    """The steps that change anything."""
+    return [step for step in upstream.steps if step.decides or not step.same]
 
 
 def _content_of(option: Any) -> Any:

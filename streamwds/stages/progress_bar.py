@@ -20,6 +20,11 @@ def _check_total(total: object) -> None:
         natural(total)
 
 
+def _check_text(text: object) -> None:
+    if not isinstance(text, str):
+        raise TypeError(f"progress takes a label, and how many items there are as total=…, not {text!r}")
+
+
 @attrs.frozen(repr=False, slots=False)
 class ProgressBar(Lifted[Any, Any]):
     """Remembers nothing: a bar begins anew where a stream is resumed."""
@@ -28,9 +33,9 @@ class ProgressBar(Lifted[Any, Any]):
     same: ClassVar[bool] = True
     keeps: ClassVar[bool] = True
     decides: ClassVar[bool] = False
-    label: str = option("", positional=True)
+    label: str = option("", positional=True, check=_check_text)
     total: int | None = option(None, check=_check_total)
-    unit: str = option("items")
+    unit: str = option("items", check=_check_text)
 
     def plain(self, run: Run, items: Iterator[Any]) -> Iterator[Any]:
         return items if run.context.rank or run.context.worker else self._shown(items)
