@@ -140,8 +140,10 @@ def stages_of(code: str) -> Stage[Any, Any]:
     """
     try:
         found = _value(ast.parse(code.strip(), mode="eval").body, code)
-    except SyntaxError as error:
-        raise CompositionError(f"{code!r} are no stages: {error.msg}") from error
+    except CompositionError:
+        raise
+    except (SyntaxError, TypeError, ValueError, MemoryError, RecursionError) as error:
+        raise CompositionError(f"{code!r:.200} are no stages: {getattr(error, 'msg', error)}") from error
     if isinstance(found, Maker):
         raise found.bare()
     if not isinstance(found, Stage):
@@ -156,8 +158,8 @@ def _value(node: ast.expr, code: str) -> Any:
         return _value(node.left, code) | _value(node.right, code)
     if isinstance(node, ast.Name) and node.id in streamwds.__all__:
         return getattr(streamwds, node.id)
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        options = {keyword.arg: _value(keyword.value, code) for keyword in node.keywords if keyword.arg is not None}
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and all(word.arg for word in node.keywords):
+        options = {str(keyword.arg): _value(keyword.value, code) for keyword in node.keywords}
         return _value(node.func, code)(*(_value(argument, code) for argument in node.args), **options)
     try:
         return ast.literal_eval(node)

@@ -88,6 +88,13 @@ def test_texts_for_stages(code: str, stages: object) -> None:
         ("map(lambda x: x)", "'lambda x: x' is no stage"),
         ("batched(4 if 1 else 2)", "'4 if 1 else 2' is no stage"),
         ("urls('a.tar')", "no stages, but a Stream"),
+        ("shuffle(10, **options)", r"'shuffle\(10, \*\*options\)' is no stage"),
+        ("batched()", "no stages: .*missing 1 required positional argument"),
+        ("batched(-1)", "no stages: .*-1"),
+        ("batched({[]})", "no stages: unhashable"),
+        ("take(3) | 7", "no stages: unsupported operand"),
+        ("batched(4)\0", "no stages"),
+        pytest.param("(" * 10_000 + ")" * 10_000, "no stages", id="deep"),
     ],
 )
 def test_other_texts(code: str, message: str) -> None:
