@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import json
 import re
 import shutil
 import subprocess
+import tracemalloc
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,8 +23,11 @@ from PIL import Image
 
 from streamwds import TarWriter, tarsamples, urls
 from streamwds.codecs import Rules, encoder
+from streamwds.errors import CompositionError
 from streamwds.show import contact_sheet, html_page, viewed
+from streamwds.show import page as page_module
 from streamwds.show.drawing import heat_map, numbers, wave
+from streamwds.show.fields import views_of
 from streamwds.show.sheet import CAPTION, GAP, HEADER, TILE_HEIGHT, TILE_WIDTH
 from tests.attacks import ATTACKS
 
@@ -119,9 +124,57 @@ def test_sound_is_a_wave_and_a_player() -> None:
 
 
 def test_what_is_too_long_is_cut() -> None:
-    assert viewed("txt", b"x" * 5000).text == "x" * 2000 + " … (5000 letters)"
+    assert viewed("txt", b"x" * 5000).text == "x" * 2000 + " …"
+    assert viewed("xyz", "xä".encode() * 5000).text == "xä" * 1000 + " …"
+    assert viewed("xyz", b"x\xc3").text == "78 c3"
+    assert viewed("json", json.dumps(["x" * 5000, 1]).encode()).text == '[\n  "' + "x" * 1995 + " …"
+    assert viewed("x", np.array("x" * 5000)).text == "['" + "x" * 1998 + " …"
+    assert len(viewed("x", np.zeros(2, [(f"field{n}", "i4") for n in range(500)])).caption) < 100
+    caption = viewed("x", {f"{n}": np.zeros(n) for n in range(1000)}).caption
+    assert caption.startswith("0: float64 0; 1: float64 1, 0 to 0, mean 0; ")
+    assert caption.endswith("; 7: float64 7, 0 to 0, mean 0; … (1000 arrays)")
     assert viewed("mp4", bytes(9 << 20)).played is None
     assert "too much for a page" in viewed("mp4", bytes(9 << 20)).caption
+
+
+class Unspeakable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no words for it")
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "caption", "text"),
+    [
+        (bytearray(b"\0\1"), "bytes", "2 bytes", "00 01"),
+        (memoryview(b"\0\1"), "bytes", "2 bytes", "00 01"),
+        (Image.new("RGB", (0, 5)), "picture", "0×5 RGB", ""),
+        (nested(5000), "text", "list", "[\n  [\n"),
+        (Unspeakable(), "error", "Unspeakable", "no words for it"),
+        (Image.open(io.BytesIO(encoded("png", Image.effect_noise((99, 99), 99))[:-999])), "error", "PngImageFile", ""),
+    ],
+)
+def test_odd_values(value: Any, kind: str, caption: str, text: str) -> None:
+    view = viewed("x", value)
+    assert (view.kind, view.caption) == (kind, caption)
+    assert view.text.startswith(text)
+    assert html_page([{"x": value}], "").count("<section") == 1
+    contact_sheet([{"x": value}])
+
+
+def test_pictures_of_numbers_are_heat_maps() -> None:
+    depths = Image.fromarray(np.arange(1, 13, dtype="f4").reshape(3, 4) / 12)
+    assert depths.mode == "F"
+    picture = viewed("depth", depths).picture
+    assert picture is not None
+    assert np.asarray(picture)[0, 0].tolist() == [68, 1, 84]
+    assert np.asarray(picture)[-1, -1].tolist() == [253, 231, 37]
 
 
 def test_bounds_are_kept() -> None:
@@ -158,7 +211,25 @@ def test_a_heat_map_goes_from_dark_to_bright() -> None:
 def test_large_arrays_are_thinned() -> None:
     picture = heat_map(np.zeros((5000, 3), "f4"))
     assert picture is not None
-    assert picture.size[1] <= 2048
+    assert picture.size == (15, 500)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "f4"])
+def test_a_large_array_is_not_copied(dtype: str) -> None:
+    array = np.zeros((5000, 5000), dtype)
+    tracemalloc.start()
+    try:
+        viewed("x", array)
+        assert tracemalloc.get_traced_memory()[1] < 30e6 + array.size  # (a float for each number takes 200 MB)
+    finally:
+        tracemalloc.stop()
+
+
+def test_numbers_are_those_that_are_there() -> None:
+    assert numbers(np.array([2**63 + 2048], "u8")) == "uint64 1, 9.22337e+18 to 9.22337e+18, mean 9.22337e+18"
+    assert numbers(np.array([60000, 60000, np.inf], "f2")) == "float16 3, 60000 to 60000, mean 60000, 1 not finite"
+    assert numbers(np.array([np.nan])) == "float64 1, 1 not finite"
+    assert heat_map(np.array([np.longdouble("1e4000"), 1])) is not None
 
 
 def test_a_wave_is_as_high_as_it_is_loud() -> None:
@@ -256,6 +327,35 @@ def test_in_a_browser(tmp_path: Path) -> None:
     assert "<title>shown</title>" in found  # (nothing ran)
 
 
+def test_a_page_is_not_endless(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_module, "LARGEST", 3000)
+    page = html_page(({"__key__": str(n), "txt": b"x" * 900} for n in itertools.count()), "endless")
+    assert page.count("<article>") == 3
+    assert "<p>3 samples</p>" in page
+    assert page.count("The page is full") == 1
+    page = html_page([{f"{n}.txt": b"x" * 900 for n in range(1000)}], "a large one")
+    assert page.count("<section") == 4
+    assert "<p>1 sample</p>" in page
+
+
+def test_photographs_are_small() -> None:
+    noise = Image.merge("RGB", [Image.effect_noise((480, 480), 99)] * 3)
+    assert Page(html_page([{"x": noise}], "")).sources("img")[0].startswith("data:image/jpeg;")
+    assert Page(html_page([{"x": noise.convert("RGBA")}], "")).sources("img")[0].startswith("data:image/png;")
+
+
+@pytest.mark.parametrize("item", [(b"a tuple", 7), "text", 7])
+def test_only_samples_are_shown(item: Any) -> None:
+    for show in (lambda: html_page([item], ""), lambda: contact_sheet([item])):
+        with pytest.raises(CompositionError, match=f"dicts of fields, and this is a {type(item).__name__}"):
+            show()
+
+
+def test_names_of_fields_that_are_no_texts() -> None:
+    assert viewed("txt", b"a") == next(views_of({"__key__": b"", "txt": b"a"}))
+    assert "<b>1</b>" in html_page([{1: b"a"}], "")  # type: ignore[dict-item]
+
+
 # ---- contact sheets
 
 
@@ -267,6 +367,12 @@ def test_a_contact_sheet_shows_every_sample() -> None:
         top = HEADER + place // 8 * (TILE_HEIGHT + CAPTION + GAP) + TILE_HEIGHT // 2
         left = GAP + place % 8 * (TILE_WIDTH + GAP) + TILE_WIDTH // 2
         assert pixels[top, left].tolist() == pytest.approx([254, 0, 0], abs=2)
+
+
+def test_a_contact_sheet_of_many_fields() -> None:
+    sample = {"__key__": "\udcff\0\n", **{f"{n}.txt": b"\0x " * 100 for n in range(300)}, "jpg": RED}
+    sheet = contact_sheet([sample], "\ud800")
+    assert np.asarray(sheet)[HEADER + TILE_HEIGHT // 2, GAP + TILE_WIDTH // 2].tolist() == [255, 0, 0]
 
 
 def test_a_contact_sheet_of_nothing() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -9,6 +11,7 @@ from PIL import Image
 __all__ = ["heat_map", "numbers", "wave"]
 
 SIDE = 240  # (pixels of the longer side, at least)
+MOST = 512  # (values of a side that are drawn, at most: of a longer one each second, third …)
 
 _VIRIDIS = np.array(  # matplotlib's colour map viridis (CC0), nine of its colours
     [
@@ -18,13 +21,16 @@ _VIRIDIS = np.array(  # matplotlib's colour map viridis (CC0), nine of its colou
 )  # fmt: skip
 
 
-def _plane(array: NDArray[np.floating]) -> NDArray[np.floating]:
+def _plane(array: NDArray[np.generic]) -> NDArray[np.float64]:
     """Two of its dimensions: the last, or those before a last one of at most 4; of the others the first element."""
     if array.ndim > 2 and array.shape[-1] <= 4 < array.shape[-2]:
         array = array[..., 0]
     while array.ndim > 2:
         array = array[0]
-    return array.reshape(1, -1) if array.ndim < 2 else array
+    plane: NDArray[Any] = array.reshape(1, -1) if array.ndim < 2 else array
+    height, width = (-(-side // MOST) for side in plane.shape)
+    plane = plane[::height, ::width]
+    return (np.abs(plane) if plane.dtype.kind == "c" else plane).astype(np.float64)
 
 
 def heat_map(array: NDArray[np.generic]) -> Image.Image | None:
@@ -37,9 +43,8 @@ def heat_map(array: NDArray[np.generic]) -> Image.Image | None:
     """
     if array.dtype.kind not in "biufc" or not array.size:
         return None
-    plane = _plane(np.abs(array).astype(np.float64) if array.dtype.kind == "c" else array.astype(np.float64))
-    step = tuple(max(1, side // 1024) for side in plane.shape)
-    plane = plane[:: step[0], :: step[1]]
+    with np.errstate(all="ignore"):  # (a float of 80 bits may be too large, and then it is infinite)
+        plane = _plane(array)
     finite = np.isfinite(plane)
     low, high = (float(plane[finite].min()), float(plane[finite].max())) if finite.any() else (0.0, 0.0)
     # (halves, for the difference of two finite numbers may be none)
@@ -48,7 +53,8 @@ def heat_map(array: NDArray[np.generic]) -> Image.Image | None:
     pixels = np.where(finite[..., None], np.stack(colours, axis=-1), 128).astype(np.uint8)
     height, width = plane.shape
     scale = max(1, SIDE // max(height, width))
-    return Image.fromarray(pixels).resize((width * scale, height * max(scale, 16 // height)), Image.Resampling.NEAREST)
+    size = (width * max(scale, 16 // width), height * max(scale, 16 // height))
+    return Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST)
 
 
 def numbers(array: NDArray[np.generic]) -> str:
@@ -57,17 +63,20 @@ def numbers(array: NDArray[np.generic]) -> str:
     >>> numbers(np.arange(12, dtype="u1").reshape(3, 4))
     'uint8 3×4, 0 to 11, mean 5.5'
     """
-    shape = "×".join(map(str, array.shape)) or "a single number"
+    values: NDArray[Any] = array
+    what = f"{array.dtype!s:.80} {'×'.join(map(str, array.shape)) or 'a single number'}"
     if array.dtype.kind not in "biuf" or not array.size:
-        return f"{array.dtype} {shape}"
-    values = array.astype(np.float64)
-    finite = values[np.isfinite(values)]
-    odd = values.size - finite.size
+        return what
+    finite = np.isfinite(values)
+    odd = values.size - int(np.count_nonzero(finite))
     missing = f", {odd} not finite" if odd else ""
-    if not finite.size:
-        return f"{array.dtype} {shape}{missing}"
+    if odd == values.size:
+        return f"{what}{missing}"
+    if odd:
+        values = values[finite]
     with np.errstate(over="ignore"):
-        return f"{array.dtype} {shape}, {finite.min():.6g} to {finite.max():.6g}, mean {finite.mean():.6g}{missing}"
+        mean = values.mean(dtype=np.result_type(values, np.float64))
+    return f"{what}, {values.min():.6g} to {values.max():.6g}, mean {mean:.6g}{missing}"
 
 
 def wave(samples: NDArray[np.float32]) -> Image.Image | None:

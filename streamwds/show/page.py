@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from typing import Any
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 from streamwds.codecs import Rules
 from streamwds.redacted import redacted
-from streamwds.show.fields import View, viewed
+from streamwds.show.fields import View, views_of
 
 __all__ = ["html_page"]
 
@@ -20,6 +20,9 @@ __all__ = ["html_page"]
 POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 
 SMALL = 160  # (pixels of width, below which a picture is shown pixel by pixel)
+LOSSLESS = 64 << 10  # (bytes of a picture as PNG, from which on it is shown as JPEG)
+LARGEST = 128 << 20  # (letters of a page, of a sample in it; what has as many is full)
+REST = "<p>… The page is full: what may come behind this is not shown.</p>\n"
 
 STYLE = """
 :root { color-scheme: light dark; --paper: #fbfaf7; --card: #fff; --ink: #1d2129; --faint: #6b717d; --line: #e3e0d8; }
@@ -52,11 +55,14 @@ def html_page(samples: Iterable[Mapping[str, Any]], title: str, *, rules: Rules 
     samples: as they come from `tarsamples`; decoded values are shown, too. title: stands above them.
     rules: what decoding keeps to. A sample's fields whose names begin with `__` are its key and url.
 
+    A page of 128 MB is full, and says so; what comes behind that is not asked for.
+
     >>> page = html_page([{"__key__": "a", "__url__": "x.tar", "txt": b"<b>1 & 2</b>"}], "three samples")
     >>> "&lt;b&gt;1 &amp; 2&lt;/b&gt;" in page
     True
     """
-    cards = [_card(sample, rules) for sample in samples]
+    cards = [*_within(LARGEST, (_card(sample, rules) for sample in samples))]
+    shown = len(cards) - cards.count(REST)
     return "\n".join(
         [
             "<!doctype html>",
@@ -64,7 +70,7 @@ def html_page(samples: Iterable[Mapping[str, Any]], title: str, *, rules: Rules 
             f'<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{_text(title)}</title><style>{STYLE}</style></head><body>",
-            f"<header><h1>{_text(title)}</h1><p>{len(cards)} sample{'s' * (len(cards) != 1)}</p></header>",
+            f"<header><h1>{_text(title)}</h1><p>{shown} sample{'s' * (shown != 1)}</p></header>",
             f"<main>{''.join(cards)}</main></body></html>\n",
         ]
     )
@@ -75,18 +81,28 @@ def _text(text: str) -> str:
     return escape(text.encode("utf-8", "backslashreplace").decode().replace("\0", "�"))
 
 
+def _within(room: int, parts: Iterable[str]) -> Iterator[str]:
+    """The parts, as far as there is room; then a line that says so."""
+    for part in parts:
+        yield part
+        room -= len(part)
+        if room < 0:
+            yield REST
+            return
+
+
 def _card(sample: Mapping[str, Any], rules: Rules | None) -> str:
+    sections = "".join(_within(LARGEST, map(_section, views_of(sample, rules))))
     key, url = sample.get("__key__", ""), sample.get("__url__", "")
-    views = [viewed(name, value, rules) for name, value in sample.items() if not name.startswith("__")]
     where = f"<p>{_text(redacted(str(url)))}</p>" if url else ""
-    return f"<article><h2>{_text(str(key))}</h2>{where}{''.join(map(_section, views))}</article>\n"
+    return f"<article><h2>{_text(str(key))}</h2>{where}{sections}</article>\n"
 
 
 def _section(view: View) -> str:
     parts = [f"<p><b>{_text(view.field)}</b> {_text(view.caption)}</p>"]
     if view.picture is not None:
         small = ' class="small"' if view.picture.width < SMALL else ""
-        parts.append(f'<img{small} alt="{_text(view.field)}" src="{_data("image/png", _png(view.picture))}">')
+        parts.append(f'<img{small} alt="{_text(view.field)}" src="{_data(*_encoded(view.picture))}">')
     if view.played is not None:
         mime, data = view.played
         tag = "audio" if view.kind == "sound" else "video"
@@ -100,7 +116,11 @@ def _data(mime: str, data: bytes) -> str:
     return f"data:{mime};base64,{base64.b64encode(data).decode()}"
 
 
-def _png(picture: Image.Image) -> bytes:
-    stream = io.BytesIO()
-    picture.save(stream, "PNG")
-    return stream.getvalue()
+def _encoded(picture: Image.Image) -> tuple[str, bytes]:
+    """Its MIME type and bytes."""
+    png, jpeg = io.BytesIO(), io.BytesIO()
+    picture.save(png, "PNG")
+    if png.tell() < LOSSLESS or picture.mode != "RGB":
+        return "image/png", png.getvalue()
+    picture.save(jpeg, "JPEG", quality=90, subsampling=0)
+    return "image/jpeg", jpeg.getvalue()

@@ -11,7 +11,7 @@ import attrs
 from PIL import Image, ImageDraw, ImageFont
 
 from streamwds.codecs import Rules
-from streamwds.show.fields import View, viewed
+from streamwds.show.fields import View, views_of
 
 __all__ = ["Tile", "contact_sheet", "sheet_of"]
 
@@ -46,15 +46,21 @@ def contact_sheet(samples: Iterable[Mapping[str, Any]], title: str = "", *, rule
 
 
 def _tile(sample: Mapping[str, Any], rules: Rules | None) -> Tile:
-    views = [viewed(name, value, rules) for name, value in sample.items() if not name.startswith("__")]
-    shown = next((view for view in views if view.picture is not None), None)
-    words = [view for view in views if view.text and view is not shown]
-    short = "   ".join(_brief(view) for view in words)
-    text = "" if shown is not None else "\n".join(_brief(view) for view in views)
-    what = "" if shown is None else f"{shown.field} {shown.caption}"
-    return Tile(
-        None if shown is None else shown.picture, text, (str(sample.get("__key__", "")), ""), (short or what, "")
-    )
+    picture: Image.Image | None = None
+    what = ""
+    lines: list[str] = []  # (of all fields, and of those that say something; no more than there is room for)
+    words: list[str] = []
+    for view in views_of(sample, rules):
+        if picture is None and view.picture is not None:
+            picture, what = view.picture, f"{view.field} {view.caption}"
+            picture.thumbnail((TILE_WIDTH, TILE_HEIGHT))
+            continue
+        if len(lines) < LINES:
+            lines.append(_brief(view))
+        if len(words) < LINES and view.text:
+            words.append(_brief(view))
+    text = "" if picture is not None else "\n".join(lines)
+    return Tile(picture, text, (str(sample.get("__key__", "")), ""), ("   ".join(words) or what, ""))
 
 
 def _brief(view: View) -> str:
