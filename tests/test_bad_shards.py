@@ -280,6 +280,20 @@ def test_a_shard_cut_anywhere(data: bytes) -> None:
         assert 0 <= error.offset <= cut
 
 
+def test_a_cut_says_what_is_missing() -> None:
+    data = archive([(b"1.a", b"xyz")])
+    said: dict[int, str] = {}
+    for there in (0, 2, 3, 511):
+        _, error = read_until(shards(data[: 512 + there]))
+        said[there] = error.message
+    assert said == {
+        0: "the shard ends within '1.a': 0 of 3 bytes are there",
+        2: "the shard ends within '1.a': 2 of 3 bytes are there",
+        3: "the shard ends within the padding of '1.a', whose bytes are all there",
+        511: "the shard ends within the padding of '1.a', whose bytes are all there",
+    }
+
+
 def test_a_small_shard_cut_at_every_byte() -> None:
     data = archive([(b"1.a", b"x"), (b"1.b", b""), (b"2.a", b"y")])
     counts: list[int] = []

@@ -169,6 +169,10 @@ ODD: dict[str, tuple[bytes, list[tuple[str, bytes]]]] = {
         [("b.txt", b"x")],
     ),
     "GNU long name": (gnu(b"d/" * 99 + b"b.txt") + member(b"a.txt", b"x"), [("d/" * 99 + "b.txt", b"x")]),
+    "GNU long name that is empty": (
+        gnu(b"") + member(b"a.txt", b"x") + pax({b"path": b"c.txt"}) + gnu(b"") + member(b"b.txt", b"y"),
+        [("a.txt", b"x"), ("b.txt", b"y")],
+    ),
     "GNU long link": (
         gnu(b"l" * 200, b"K") + gnu(b"b.txt") + member(b"a.txt", b"", b"2") + member(b"c.txt"),
         [("c.txt", b"")],
@@ -658,6 +662,7 @@ def by_webdataset(data: bytes, url: str = "0.tar", errors: list[Exception] | Non
 AMISS = {
     "GNU, with times where ustar has its prefix": "times are taken for a folder",
     "pax, empty records": "the file loses its name",
+    "GNU long name that is empty": "the file loses its name",
     "global pax": "an error, where one stands last",
 }
 

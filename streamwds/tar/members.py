@@ -81,8 +81,10 @@ def walk(
                 data = source.data(padded(found.size))
                 there = len(data)
             if there < padded(found.size):
-                missing = f"{min(there, found.size)} of {found.size} bytes are there"
-                raise TruncatedError(f"the shard ends within {text(found.name)!r}: {missing}", url=url, offset=at)
+                missing = f"within {text(found.name)!r}: {there} of {found.size} bytes are there"
+                if there >= found.size:
+                    missing = f"within the padding of {text(found.name)!r}, whose bytes are all there"
+                raise TruncatedError(f"the shard ends {missing}", url=url, offset=at)
         except TarError as error:
             error.member = text(found.name) if found.regular else None
             raise

@@ -251,7 +251,7 @@ def _irregular(buffer: Buffer, found: Headers, whole: int, url: str, naming: Nam
         elif kind in (_PAX, _LONG_NAME, _GLOBAL, _LONG_LINK):
             data = memory[start + BLOCK : start + BLOCK + size]
             if kind == _LONG_NAME:
-                longer = text(data.partition(b"\0")[0])
+                longer = text(data.partition(b"\0")[0]) or None  # (an empty one takes back what was said)
             elif kind != _LONG_LINK:
                 path = _path(data)
                 if path is None or (path and kind == _GLOBAL):
