@@ -157,9 +157,8 @@ class Guard:
             return False
         self.ended = False
         self.skipped += 1
-        kind = type(error).__name__
-        if isinstance(error, FunctionError):
-            kind = type(error.__cause__).__name__
+        cause = error.__cause__ if isinstance(error, FunctionError) else None
+        kind = type(cause or error).__name__
         self.tally[kind] += 1
         if self.tally[kind] == 1 and self.handler is not warn_and_continue:
             warnings.warn(

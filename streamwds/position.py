@@ -6,6 +6,7 @@ by all positions of one run); `at` is what source and steps remember, each stage
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
@@ -59,12 +60,20 @@ def split(position: Position) -> tuple[dict[str, Any], At]:
                 raise PositionError(
                     f"this position has format {found['streamwds']!r}; this release of streamwds reads format {FORMAT}"
                 )
-            wrong = [k for k in attrs.fields_dict(Context) if type(found.get(k)) is not int]
-            if not wrong and isinstance(found.get("source"), str) and isinstance(found.get("stages"), list):
-                return found, position[1]
+            marks: Any = found.get("stages")
+            named = isinstance(marks, list) and all(isinstance(mark, str) for mark in cast("list[Any]", marks))
+            if named and isinstance(found.get("source"), str):
+                with contextlib.suppress(ValueError):
+                    _context(found)
+                    return found, position[1]
     raise PositionError(
         f"{_short(position)} is no position: give what .tracked() gave with an item, through JSON or not"
     )
+
+
+def _context(found: Mapping[str, Any]) -> Context:
+    """The context that a head tells of; a `ValueError` if it makes no sense."""
+    return Context(**{name: found.get(name) for name in attrs.fields_dict(Context)})  # type: ignore[arg-type]
 
 
 def check(found: Mapping[str, Any], fixed: Mapping[str, int], source: Source, steps: Steps) -> None:
@@ -114,7 +123,7 @@ def describe(position: Position, stream: Stream[Any]) -> str:
     """
     found, at = split(position)
     check(found, {}, stream.source, stream.steps)
-    context = Context(**{name: found[name] for name in attrs.fields_dict(Context)})
+    context = _context(found)
     words = Upstream(stream.source, stream.steps, Run(context)).words(at)
     if not any(word.startswith("epoch ") for word in words):
         words.append(f"epoch {context.epoch}")

@@ -552,7 +552,13 @@ def test_a_mangled_position_is_never_followed(mangled: Any) -> None:
         list(stream.at([head, mangled]))
 
 
-@pytest.mark.parametrize("change", [{"seed": None}, {"epoch": "0"}, {"workers": None}, {"source": 3}, {"stages": "x"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"seed": None}, {"epoch": "0"}, {"epoch": -1}, {"workers": None}, {"workers": 0}, {"rank": 5}),
+        *({"source": 3}, {"stages": "x"}, {"stages": [1]}),
+    ],
+)
 def test_a_mangled_head_is_no_position(change: dict[str, Any]) -> None:
     stream = range(9) | shuffle(3)
     head, at = position_of(stream)

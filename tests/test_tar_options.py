@@ -188,8 +188,13 @@ def test_a_function_that_fails_is_told_of_with_the_place(name: str, tmp_path: Pa
     ],
 )
 def test_functions_that_give_something_else(options: Any, message: str, tmp_path: Path) -> None:
+    shard = photos(tmp_path / "a.tar", 1)
     with pytest.raises(FunctionError, match=message):
-        list(urls(photos(tmp_path / "a.tar", 1)) | tarsamples(**options))
+        list(urls(shard) | tarsamples(**options))
+    stream = urls(shard) | tarsamples(**options, handler=ignore_and_continue)
+    with pytest.warns(SkippedWarning, match="later errors of class FunctionError"):
+        assert list(stream) == []
+    assert stream.skipped == {"FunctionError": 1}
 
 
 @pytest.mark.parametrize(
