@@ -48,12 +48,10 @@ before so many bytes are there.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
 import mmap as maps
 import os
-import secrets
 import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -65,6 +63,7 @@ from numpy.typing import NDArray
 from streamwds.codecs.codec import Codec, describe, to_array
 from streamwds.errors import EncodeError, TenbinError
 from streamwds.memo import Memo
+from streamwds.shards.local import replacing
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -536,17 +535,8 @@ def save(path: str | os.PathLike[str], *arrays: Any, infos: Sequence[str] | None
     >>> load(tmp_path / "a.ten", infos=["matrix", "numbers"])[1]
     array([0, 1, 2])
     """
-    name = _file_name(path, nocheck)
-    folder, base = os.path.split(name)
-    partial = os.path.join(folder, f".{base}.{secrets.token_hex(4)}.partial")
-    try:
-        with open(partial, "xb") as file:
-            write(file, arrays, infos)
-        os.replace(partial, name)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(partial)
-        raise
+    with replacing(_file_name(path, nocheck)) as file:
+        write(file, arrays, infos)
 
 
 @overload

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import re
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
 __all__ = [
     "LocalPlace",
     "Partial",
+    "beside",
     "create_local",
     "create_standard",
     "local_path",
     "open_local",
     "open_standard",
+    "replacing",
     "scheme_of",
     "write_all",
 ]
@@ -105,6 +108,26 @@ def write_all(file: Any, data: Any) -> int:
     return size
 
 
+def beside(path: str) -> str:
+    """The name of a hidden file in the same folder, under which a file is written until it is complete."""
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f".{name}.{os.urandom(4).hex()}.partial")
+
+
+@contextlib.contextmanager
+def replacing(path: str) -> Generator[BinaryIO]:
+    """A file that takes its place at a path when the block ends well; after an error nothing of it is left."""
+    partial = beside(path)
+    try:
+        with open(partial, "xb") as file:
+            yield file
+        os.replace(partial, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(partial)
+        raise
+
+
 class Partial:
     """A file to be written under a temporary name, `.NAME.….partial` in the same folder; `publish` renames it.
 
@@ -113,8 +136,8 @@ class Partial:
 
     def __init__(self, url: str) -> None:
         self.path = local_path(url)
-        self.folder, name = os.path.split(self.path)
-        self.temporary = os.path.join(self.folder, f".{name}.{os.urandom(4).hex()}.partial")
+        self.folder = os.path.dirname(self.path)
+        self.temporary = beside(self.path)
         try:
             self._file = open(self.temporary, "xb", buffering=0)  # noqa: SIM115
         except (OSError, ValueError) as error:  # (ValueError: a path with a NUL)

@@ -7,10 +7,8 @@ names, and the CRC-32 of all this in four bytes. Numbers are little-endian.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import secrets
 import stat
 import warnings
 import zlib
@@ -25,7 +23,7 @@ from numpy.typing import NDArray
 from streamwds.context import Context
 from streamwds.errors import CompositionError, DamagedIndexWarning, SourceError, StreamwdsError, WriteError
 from streamwds.handlers import Guard, Handler, reraise_exception
-from streamwds.shards.local import local_path
+from streamwds.shards.local import local_path, replacing
 from streamwds.shards.opening import Shard, open_url, shard_of
 from streamwds.shards.urls import Pattern, Urls
 from streamwds.stage import Stream, identity
@@ -123,17 +121,9 @@ class Index:
         if not self.intact:
             raise WriteError("an index that leaves out what is damaged isn't kept", url=self.url)
         path = _kept_at(self.url)
-        folder, name = os.path.split(path)
-        partial = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.partial")
         try:
-            try:
-                with open(partial, "xb") as file:
-                    file.writelines(_packed(self))
-                os.replace(partial, path)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    os.unlink(partial)
-                raise
+            with replacing(path) as file:
+                file.writelines(_packed(self))
         except OSError as error:
             raise WriteError(f"its index can't be kept beside it: {error.strerror}", url=self.url) from error
         return path
