@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from time import monotonic
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import attrs
 
 from streamwds.errors import CompositionError
-from streamwds.stage import Maker, Stage, Stream, identity
+from streamwds.stage import Maker, Stage, Stream, identity, stage
 from streamwds.stages.mapping import map as map_stage
 
 __all__ = ["FieldSize", "Measured", "TotalSize", "measured", "stages_of"]
@@ -113,16 +113,24 @@ def measured(
 ) -> Measured:
     """Run stages on samples, and count what goes in and what comes out.
 
-    samples: such as `urls(…) | tarsamples`. items, seconds: stop after so many items, or so much time; at the end, if
-    neither is given.
+    samples: such as `urls(…) | tarsamples`. items, seconds: stop after so many items, or so much time (after which no
+    sample goes in); at the end, if neither is given.
 
     >>> measured([{"__key__": "a", "txt": b"a cat"}] | identity, batched(2)).total.bytes
     5
     """
     total = TotalSize()
-    stream: Iterable[Any] = samples | map_stage(total) | stages
     start = monotonic()
     until = float("inf") if seconds is None else start + seconds
+
+    @stage
+    def in_time(items: Iterable[T]) -> Iterator[T]:
+        for item in items:
+            yield item
+            if monotonic() >= until:
+                return
+
+    stream: Iterable[Any] = samples | in_time | map_stage(total) | stages
     count = 0
     for count, _ in enumerate(islice(stream, items), start=1):  # noqa: B007
         if monotonic() >= until:

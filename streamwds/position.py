@@ -60,9 +60,8 @@ def split(position: Position) -> tuple[dict[str, Any], At]:
                 raise PositionError(
                     f"this position has format {found['streamwds']!r}; this release of streamwds reads format {FORMAT}"
                 )
-            marks: Any = found.get("stages")
-            named = isinstance(marks, list) and all(isinstance(mark, str) for mark in cast("list[Any]", marks))
-            if named and isinstance(found.get("source"), str):
+            marks: list[Any] = found["stages"] if isinstance(found.get("stages"), list) else [None]
+            if all(isinstance(mark, str) for mark in (found.get("source"), *marks)):
                 with contextlib.suppress(ValueError):
                     _context(found)
                     return found, position[1]
@@ -73,7 +72,8 @@ def split(position: Position) -> tuple[dict[str, Any], At]:
 
 def _context(found: Mapping[str, Any]) -> Context:
     """The context that a head tells of; a `ValueError` if it makes no sense."""
-    return Context(**{name: found.get(name) for name in attrs.fields_dict(Context)})  # type: ignore[arg-type]
+    known: dict[str, Any] = {name: found.get(name) for name in attrs.fields_dict(Context)}
+    return Context(**known)
 
 
 def check(found: Mapping[str, Any], fixed: Mapping[str, int], source: Source, steps: Steps) -> None:

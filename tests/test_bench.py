@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from streamwds import TarWriter, batched, decode, shuffle, tarsamples, urls, warn_and_continue
+from streamwds import TarWriter, batched, decode, select, shuffle, tarsamples, urls, warn_and_continue
 from streamwds.bench import TotalSize, measured, stages_of
 from streamwds.errors import CompositionError
 
@@ -59,6 +59,8 @@ def test_it_stops(shard: str) -> None:
     assert measured(urls(shard) | tarsamples, batched(2), items=2).total.samples == 4
     assert measured(urls(shard) | tarsamples, seconds=0).items == 1
     assert measured(urls(shard) | tarsamples, items=0).items == 0
+    nothing_comes = measured(urls(shard) | tarsamples, select(lambda sample: False), seconds=0)
+    assert (nothing_comes.items, nothing_comes.total.samples) == (0, 1)
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def test_len_is_what_was_said(shards: str) -> None:
     assert len(Dataset(shards, length=7).batched(5).with_length(3)) == 3
     assert len(Dataset(shards, length=False).with_length(3)) == 3
     assert len(Dataset(shards, length=0)) == 0
-    assert len(Dataset(shards, length=np.int64(5))) == 5  # type: ignore[arg-type]
+    assert len(Dataset(shards, length=np.int64(5))) == 5
 
 
 @pytest.mark.parametrize("length", [-5, 3.5, "12"])
