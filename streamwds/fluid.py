@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import copy
 import functools
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
 
 from streamwds.context import Context
 from streamwds.errors import CompositionError, StreamwdsError
 from streamwds.handlers import Handler, reraise_exception
-from streamwds.shards.local import scheme_of
+from streamwds.shards.local import local_path, scheme_of
 from streamwds.shards.splitting import split_by_worker
 from streamwds.shards.urls import Pattern, Urls
 from streamwds.shards.urls import urls as urls_
@@ -318,8 +319,9 @@ def _counted(source: Source) -> int:
     `list` asks for the length too, so nothing is read through, and an error is left to the reader, who names it better.
     """
     names = source.expanded if isinstance(source, Urls) else ()
-    if not names or not all(scheme_of(name) in ("", "file") for name in names):
-        raise TypeError("only the samples of local shards are counted: say how many there are, .with_length(n)")
+    if not names or not all(scheme_of(name) in ("", "file") and os.path.isfile(local_path(name)) for name in names):
+        # (a pipe must not even be opened: its writer would take that for its reader)
+        raise TypeError("only the samples of local files are counted: say how many there are, .with_length(n)")
     try:
         return sum(len(index(name)) for name in names)
     except StreamwdsError as error:
