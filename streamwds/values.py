@@ -37,7 +37,11 @@ class FrozenMapping(Mapping[str, Any]):
 
     def __init__(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         items = {**(values or {}), **more}
-        object.__setattr__(self, "_items", {k: freeze(items[k]) for k in sorted(items)})
+        try:
+            keys = sorted(items)
+        except TypeError:  # (of several types, which can't be compared)
+            keys = sorted(items, key=repr)
+        object.__setattr__(self, "_items", {k: freeze(items[k]) for k in keys})
 
     def __getitem__(self, key: str) -> Any:
         return self._items[key]

@@ -264,6 +264,9 @@ def test_options_are_frozen() -> None:
     assert FrozenMapping(a=1) != FrozenMapping(a=2)
     assert FrozenMapping(a=1) != 3
     assert hash(FrozenMapping(a=[1])) == hash(FrozenMapping(a=(1,)))
+    mixed = freeze({2: "two", "a": 1, None: 0, 1: "one"})
+    assert mixed == freeze({None: 0, 1: "one", "a": 1, 2: "two"})
+    assert repr(mixed) == "{'a': 1, 1: 'one', 2: 'two', None: 0}"
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
