@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from streamwds.stages.mixing import chain, mix, round_robin, zip_
     from streamwds.stages.mocking import mock
     from streamwds.stages.packing import pack
-    from streamwds.stages.progress_bar import progress
+    from streamwds.stages.progress import progress
     from streamwds.stages.renaming import rename, rename_keys
     from streamwds.stages.shuffling import shuffle
     from streamwds.stages.watching import info, log_keys
@@ -120,7 +120,7 @@ else:
             "streamwds.stages.interleave": "interleave",
             "streamwds.stages.joining": "join",
             "streamwds.stages.mixing": "chain mix round_robin zip_",
-            "streamwds.stages.progress_bar": "progress",
+            "streamwds.stages.progress": "progress",
             "streamwds.stages.writing": "Written tee write_to",
             "streamwds.tar.access": "ShardFile ShardFiles",
             "streamwds.tar.shard_writer": "ShardWriter",

@@ -36,13 +36,15 @@ from streamwds.stages import (
     fields,
     joining,
     packing,
-    progress_bar,
     renaming,
     shuffling,
     watching,
     writing,
 )
 from streamwds.stages import mapping as maps
+from streamwds.stages import (
+    progress as bars,
+)
 from streamwds.stages.chance import shuffle_shards
 from streamwds.stages.counting import natural
 from streamwds.steps import Source
@@ -211,7 +213,7 @@ class Dataset(TorchStream[B]):
     equalize = _Keeping(distribution.equalize)
     cache_samples = _Keeping(caching.cache_samples)
     tee = _Keeping(writing.tee)
-    progress = _Keeping(progress_bar.progress)
+    progress = _Keeping(bars.progress)
     info = _Keeping(watching.info)
     log_keys = _Keeping(watching.log_keys)
     decode = _Making(decoding.decode)

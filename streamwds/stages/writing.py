@@ -15,7 +15,7 @@ from streamwds.handlers import Guard, Handler, reraise_exception
 from streamwds.shards.gopen import Gopen
 from streamwds.stage import Same, Sample, Stream, identity, maker
 from streamwds.stages import replay
-from streamwds.stages.progress import Progress, Record
+from streamwds.stages.record import Progress, Record
 from streamwds.steps import At, Pair, Run, Step, Upstream, option
 from streamwds.tar.shard_names import PLACES, Pattern, filled, places, shard_namer
 from streamwds.tar.shard_writer import ShardOptions, ShardWriter, check_shard_options
