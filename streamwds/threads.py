@@ -37,8 +37,8 @@ def in_order(
 ) -> Iterator[tuple[T, Future[R]]]:
     """Each item with its work, which is done: `result()` gives what the function gave, or raises what it raised.
 
-    `threads`, at least 2, work, and the one that iterates is among them: it waits only where all work was begun by
-    others. (A thread that only waits is woken for each item, on a processor that another one was working on.)
+    `threads` work, and the one that iterates is among them: it waits only where all work was begun by others. (A thread
+    that only waits is woken for each item, on a processor that another one was working on.)
 
     Items are pulled by whoever iterates, never by another thread, and at most `AHEAD * threads`, or `ahead` if that is
     more, are pulled beyond the one that was given last. What ends them, be it an error, comes after all that was pulled
@@ -48,6 +48,10 @@ def in_order(
     >>> [work.result() for _, work in in_order(abs, [3, -1, 2], threads=2)]
     [3, 1, 2]
     """
+    if threads == 1:
+        for item in items:
+            yield item, _done(function, item)
+        return
     source, pending = iter(items), deque[tuple[T, Future[R]]]()
     ahead = max(AHEAD * threads, ahead)
     failed: Exception | None = None

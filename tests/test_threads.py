@@ -41,7 +41,7 @@ def slow_for_even(n: int) -> int:
 # ---- in order
 
 
-@pytest.mark.parametrize("threads", [2, 3, 7])
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
 @pytest.mark.parametrize("items", [[], [5], list(range(40))], ids=len)
 def test_in_order_whatever_is_done_first(items: list[int], threads: int) -> None:
     found = [(n, work.result()) for n, work in in_order(slow_for_even, items, threads)]
