@@ -20,7 +20,7 @@ from streamwds import Stream
 from streamwds.elastic import Elastic
 from streamwds.errors import CacheWarning, EmptyStreamWarning, FewShardsWarning, SkippedWarning
 from streamwds.profile import Timed
-from streamwds.stages.decoding import DecodeBatches
+from streamwds.stages.decoding import DecodeBatches, DecodeOn
 from streamwds.steps import Chain, Once, Source, Step
 from streamwds.testing import check_resume
 
@@ -84,6 +84,7 @@ OUTSIDE = {
     Chain: "nobody writes it: lifted steps that follow each other become it when they run, and they are drawn",
     Elastic: "it is made of positions of other streams; test_elastic.py tries the law on it",
     Timed: "nobody writes it: profile puts it between the stages",
+    DecodeOn: "nobody writes it: decode and what hands its values on become it when they run, and they are drawn",
     DecodeBatches: "nobody writes it: decode | batched become it when they run, and they are drawn",
 }
 """The steps and sources outside the law, and why."""

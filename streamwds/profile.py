@@ -150,7 +150,7 @@ def _as_they_run(steps: Iterable[Step[Any, Any]]) -> list[list[Step[Any, Any]]]:
     found: list[list[Step[Any, Any]]] = []
     last: Step[Any, Any] | None = None
     for step in steps:
-        joined = last.joined(step) if last is not None and last.chains and step.chains else None
+        joined = last.joined(step) if last is not None and step.chains else None
         if joined is None:
             found.append([step])
         else:

@@ -134,12 +134,12 @@ class Upstream:
         """The last step, or several that run as one; and what comes before."""
         count = len(self.steps)
         start = count - max(1, sum(1 for _ in takewhile(lambda step: step.chains, reversed(self.steps))))
-        opening = self.steps[start]
-        joined = self.steps[start - 1].joined(opening) if start and opening.chains else None
-        if joined is not None and start + 1 == count:
-            return joined, attrs.evolve(self, steps=self.steps[: start - 1])
-        if joined is not None:
-            start += 1  # (the first of them runs as one with what comes before)
+        if start and self.steps[start].chains:
+            before, first = start - 1, self.steps[start - 1]
+            while start < count and (joined := first.joined(self.steps[start])) is not None:
+                first, start = joined, start + 1  # (it runs as one with what comes before)
+            if start == count:
+                return first, attrs.evolve(self, steps=self.steps[:before])
         last = self.steps[start] if start + 1 == count else Chain(self.steps[start:])
         return last, attrs.evolve(self, steps=self.steps[:start])
 
@@ -224,6 +224,7 @@ class Step(Generic[A, B]):
     goes_on: ClassVar[bool] = False  # (from the last position of the epoch before, if it is given that)
     length: int | None = None  # (what `len` of a stream is that ends with this step)
     chains: bool = False  # (may be run as one with other steps that may)
+    hands_on: ClassVar[bool] = False  # (its items have the values of those that come in, which nobody else sees)
     buffers: bool = False  # (keeps items back that no position tells of: what comes after it can't be resumed)
     varies: bool = False  # (gives other items in each epoch, or in another order, or with other positions)
     memory: ClassVar[Mapping[str, Any]] = {}

@@ -12,7 +12,6 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence, Set
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -316,52 +315,93 @@ def jpegs(n: int, what: str) -> list[wds.Sample]:
     return found
 
 
-@pytest.mark.usefixtures("_every_column_counts")
-@pytest.mark.parametrize("spec", ["rgb8", "rgb", "torchrgb8", "torchl", "rgba", "pil"])
-@pytest.mark.parametrize(
-    "what",
-    [
-        "usual",
-        "no jpeg",
-        "broken",
-        "broken after it",
-        "another size",
-        "text",
-        "a field more",
-        "two of the same",
-        "one compressed",
-        "one that varies first",
-    ],
-)
-@pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.filterwarnings(f"ignore::{SkippedWarning.__module__}.SkippedWarning")
-def test_decoding_into_batches_is_decoding_and_batching(what: str, spec: str, threads: int) -> None:
-    items = jpegs(30, what)
-    decode = wds.decode(spec, handler=wds.ignore_and_continue, threads=threads)
+WHATS = [
+    "usual",
+    "no jpeg",
+    "broken",
+    "broken after it",
+    "another size",
+    "text",
+    "a field more",
+    "two of the same",
+    "one compressed",
+    "one that varies first",
+]
+
+
+def check_joined(items: list[wds.Sample], spec: str, threads: int, between: wds.Stage[Any, Any], least: int) -> None:
+    """Decoding into batches gives what decoding and then batching gives, with what stands between them."""
+    decode = wds.decode(spec, handler=wds.ignore_and_continue, threads=threads) | between
     batched = wds.batched(4, handler=wds.ignore_and_continue)
-    joined, apart = items | decode | batched, list(items | decode) | batched
-    assert [type(step) for step in pairwise_joined(joined.steps)] == [DecodeBatches]
+    joined, before = items | decode | batched, items | decode
+    apart = list(before) | batched
+    assert type(as_one(joined.steps)) is DecodeBatches
     found = list(joined)
     assert same_items(found, list(apart))
-    skipped = len(items) - len(list(items | decode)) + sum(apart.skipped.values())
-    assert sum(joined.skipped.values()) == skipped
-    assert len(found) >= 4
+    assert joined.skipped == before.skipped + apart.skipped
+    assert len(found) >= least
     assert same_items([batch for batch, _ in joined.tracked()], found)
     assert check_resume(joined) == len(found)
 
 
-def pairwise_joined(steps: Sequence[Step[Any, Any]]) -> list[Step[Any, Any]]:
-    """The steps that each do the work of two neighbours."""
-    return [found for one, other in pairwise(steps) if (found := one.joined(other)) is not None]
+@pytest.mark.usefixtures("_every_column_counts")
+@pytest.mark.parametrize("spec", ["rgb8", "rgb", "torchrgb8", "torchl", "rgba", "pil"])
+@pytest.mark.parametrize("what", WHATS)
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.filterwarnings(f"ignore::{SkippedWarning.__module__}.SkippedWarning")
+def test_decoding_into_batches_is_decoding_and_batching(what: str, spec: str, threads: int) -> None:
+    check_joined(jpegs(30, what), spec, threads, wds.identity, 4)
 
 
-def test_only_decode_just_before_batched_is_joined() -> None:
-    for stage in (
-        wds.decode("rgb") | wds.shuffle(9) | wds.batched(4),
+@pytest.mark.usefixtures("_every_column_counts")
+@pytest.mark.parametrize("what", WHATS)
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("between", ["tuples", "tuples of two", "names", "names and tuples", "left out"])
+@pytest.mark.filterwarnings(f"ignore::{SkippedWarning.__module__}.SkippedWarning")
+def test_what_hands_values_on_may_stand_between(what: str, threads: int, between: str) -> None:
+    items = jpegs(30, what)
+    if between == "left out":  # (those without a number, which is found after they were decoded)
+        items = [{**sample, "n": k} if k % 3 else sample for k, sample in enumerate(items)]
+    stages: dict[str, wds.Stage[Any, Any]] = {
+        "tuples": wds.to_tuple("jpg;left.jpg", "__key__"),
+        "tuples of two": wds.to_tuple("jpg;left.jpg", "jpg;right.jpg"),
+        "names": wds.rename_keys(("image", "*jpg"), must_match=False) if what == "usual" else wds.progress(),
+        "names and tuples": wds.rename(image="jpg;left.jpg") | wds.to_tuple("__key__", "image"),
+        "left out": wds.to_tuple("jpg;left.jpg", "n", handler=wds.ignore_and_continue) | wds.progress(),
+    }
+    check_joined(items, "rgb", threads, stages[between], 3)
+
+
+def as_one(steps: Sequence[Step[Any, Any]]) -> Step[Any, Any] | None:
+    """The step that does the work of all; None if there is none."""
+    found: Step[Any, Any] | None = steps[0]
+    for step in steps[1:]:
+        found = found and found.joined(step)
+    return found
+
+
+def test_only_decode_and_what_hands_its_values_on_are_joined() -> None:
+    stages: list[wds.Stage[Any, Any]] = [
+        wds.decode("rgb") | wds.shuffle(9),
+        wds.decode("rgb") | wds.map(dict),
+        wds.decode("rgb") | wds.select(len),
         wds.decode("rgb") | wds.batched(4, collate=list),
-        wds.batched(4) | wds.unbatched | wds.decode("rgb"),
-    ):
-        assert pairwise_joined(stage.steps) == []
+        wds.unbatched | wds.decode("rgb"),
+        wds.map(dict) | wds.batched(4),
+        wds.to_tuple("jpg") | wds.batched(4),
+    ]
+    for stage in stages:
+        assert as_one(stage.steps) is None
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_pictures_are_made_in_their_rows_whatever_hands_them_on(threads: int) -> None:
+    """The memory of a batch that is gone is used again, so that nobody between holds what was given."""
+    items = [{"__key__": f"{k}", "jpg": jpeg(k, 12_000)} for k in range(40)]
+    stream = items | wds.decode("rgb", threads=threads) | wds.rename(image="jpg") | wds.to_tuple("image", "__key__")
+    places = [place(batch[0]) for batch in stream | wds.batched(4)]
+    assert len(places) == 10
+    assert len(set(places)) <= 4
 
 
 def test_your_own_collate_gets_the_items_themselves() -> None:

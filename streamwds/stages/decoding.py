@@ -198,9 +198,7 @@ class Decode(Lifted[Sample, Sample]):
         return self.threads == 1
 
     def joined(self, following: Step[Any, Any]) -> Step[Any, Any] | None:
-        if isinstance(following, Batched) and following.collate is collate:
-            return DecodeBatches(self, following)
-        return None
+        return DecodeOn(self).joined(following)
 
     def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
         if self.threads == 1:
@@ -223,12 +221,61 @@ class Decode(Lifted[Sample, Sample]):
 
 
 @attrs.frozen(repr=False, slots=False)
+class DecodeOn(Lifted[Any, Any]):
+    """decode, and steps that hand on its values, in one; for what may follow."""
+
+    name: ClassVar[str] = "decode and more"
+    decode: Decode
+    more: tuple[Step[Any, Any], ...] = ()
+
+    @property
+    def chains(self) -> bool:  # type: ignore[override]
+        return self.decode.chains
+
+    def joined(self, following: Step[Any, Any]) -> Step[Any, Any] | None:
+        if following.hands_on:
+            return DecodeOn(self.decode, (*self.more, following))
+        if isinstance(following, Batched) and following.collate is collate:
+            return DecodeBatches(self, following)
+        return None
+
+    def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
+        if self.decode.threads == 1:
+            yield from super().open(run, upstream, at)
+            return
+        last = at
+
+        def samples() -> Iterator[Sample]:
+            nonlocal last
+            for sample, last in self.decode.open(run, upstream, at):  # noqa: B007  (nonlocal)
+                yield sample
+                del sample
+
+        for item in self.handed_on(run, samples()):
+            yield item, last
+            del item
+
+    def plain(self, run: Run, items: Iterator[Any]) -> Iterator[Any]:
+        return self.handed_on(run, self.decode.plain(run, items))
+
+    def handed_on(self, run: Run, samples: Iterator[Any]) -> Iterator[Any]:
+        """What the steps behind decode make of its samples."""
+        for step in self.more:
+            samples = step.plain(run, samples)
+        return samples
+
+
+@attrs.frozen(repr=False, slots=False)
 class DecodeBatches(Lifted[Any, Any]):
-    """decode and batched in one: pictures are decoded into the rows of a batch."""
+    """decode and batched in one, also with steps between them: pictures are decoded into the rows of a batch."""
 
     name: ClassVar[str] = "decode and batched"
-    decode: Decode
+    on: DecodeOn
     batched: Batched
+
+    @property
+    def decode(self) -> Decode:
+        return self.on.decode
 
     @property
     def chains(self) -> bool:  # type: ignore[override]
@@ -275,7 +322,8 @@ class DecodeBatches(Lifted[Any, Any]):
         return self._batches(run, gathering, samples)
 
     def _batches(self, run: Run, gathering: Gathering, samples: Iterator[Sample]) -> Iterator[Any]:
-        return gathered_batches(gathering, samples, self.batched.partial, run.guard(self.batched.handler))
+        items = self.on.handed_on(run, samples)
+        return gathered_batches(gathering, items, self.batched.partial, run.guard(self.batched.handler))
 
 
 @maker

@@ -100,7 +100,9 @@ def to_tuple_items(
             if guard(_missing(choices, sample)):
                 continue
             return
+        del sample
         yield values
+        del values  # (before the next is asked for: a batch's memory is used again when nobody holds it)
 
 
 def _picker(choices: tuple[tuple[str, ...], ...]) -> Callable[[Any], tuple[Any, ...]]:
@@ -130,6 +132,7 @@ def _missing(choices: tuple[tuple[str, ...], ...], sample: Any) -> MissingFieldE
 @attrs.frozen(repr=False, slots=False)
 class ToTuple(Lifted[Sample, "tuple[Any, ...]"]):
     name: ClassVar[str] = "to_tuple"
+    hands_on: ClassVar[bool] = True
     keeps: ClassVar[bool] = True
     takes: ClassVar[str | None] = "Sample"
     yields: ClassVar[str | None] = "tuple"
@@ -230,6 +233,7 @@ def extract_keys_items(
 @attrs.frozen(repr=False, slots=False)
 class ExtractKeys(Lifted[Sample, "tuple[Any, ...]"]):
     name: ClassVar[str] = "extract_keys"
+    hands_on: ClassVar[bool] = True
     keeps: ClassVar[bool] = True
     takes: ClassVar[str | None] = "Sample"
     yields: ClassVar[str | None] = "tuple"

@@ -38,7 +38,9 @@ def each_item(work: Callable[[Any], Any], items: Iterable[Any], *, handler: Hand
             if guard(error):
                 continue
             return
+        del item
         yield result
+        del result  # (before the next is asked for: a batch's memory is used again when nobody holds it)
 
 
 def failed(error: Exception, name: str, f: Any, item: Any, *, field: str | None = None) -> FunctionError:

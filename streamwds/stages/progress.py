@@ -31,6 +31,7 @@ class ProgressBar(Lifted[Any, Any]):
 
     name: ClassVar[str] = "progress"
     same: ClassVar[bool] = True
+    hands_on: ClassVar[bool] = True
     keeps: ClassVar[bool] = True
     decides: ClassVar[bool] = False
     label: str = option("", positional=True, check=_check_text)

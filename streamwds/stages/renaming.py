@@ -78,6 +78,7 @@ def rename_items(
 @attrs.frozen(repr=False, slots=False)
 class Rename(Lifted[Sample, Sample]):
     name: ClassVar[str] = "rename"
+    hands_on: ClassVar[bool] = True
     keeps: ClassVar[bool] = True
     takes: ClassVar[str | None] = "Sample"
     yields: ClassVar[str | None] = "Sample"
@@ -184,6 +185,7 @@ def rename_keys_items(
 @attrs.frozen(repr=False, slots=False)
 class RenameKeys(Lifted[Sample, Sample]):
     name: ClassVar[str] = "rename_keys"
+    hands_on: ClassVar[bool] = True
     keeps: ClassVar[bool] = True
     takes: ClassVar[str | None] = "Sample"
     yields: ClassVar[str | None] = "Sample"
