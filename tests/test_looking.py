@@ -132,17 +132,21 @@ def test_in_a_notebook_a_stream_shows_its_description(shards: str) -> None:
 
 
 def test_profile_counts_what_each_stage_gave(shards: str) -> None:
-    stream = urls(shards) | split_by_worker | tarsamples | decode() | to_tuple("cls") | batched(5)
+    stream = urls(shards) | split_by_worker | tarsamples | decode() | map(same) | batched(5)
     profile = stream.profile()
     assert [(row.stage, row.items) for row in profile.rows] == [
         (f"urls({shards!r})", 3),
         ("split_by_worker", 3),
         ("tarsamples", 12),
         ("decode()", 12),
-        ("to_tuple('cls')", 12),
+        (repr(map(same)), 12),
         ("batched(5)", 3),
     ]
     assert profile.items == 3
+
+
+def same(item: Any) -> Any:
+    return item
 
 
 def slow(item: Any) -> Any:
@@ -178,8 +182,10 @@ def test_profile_shows_as_one_what_runs_as_one(tmp_path: Path) -> None:
     with TarWriter(tmp_path / "a.tar") as writer:
         for n in range(4):
             writer.write({"__key__": str(n), "jpg": Image.new("RGB", (8, 8))})
-    stream = urls(tmp_path / "a.tar") | tarsamples | decode("rgb") | batched(2)
-    assert [row.stage for row in stream.profile().rows][2:] == ["decode('rgb') | batched(2)"]
+    for threads in (1, 2):
+        decoding = decode("rgb", threads=threads) | to_tuple("jpg") | batched(2)
+        stream = urls(tmp_path / "a.tar") | tarsamples | decoding
+        assert [row.stage for row in stream.profile().rows][2:] == [repr(decoding)]
 
 
 def test_profile_and_a_cache_behind_what_runs_as_one(tmp_path: Path) -> None:
