@@ -183,7 +183,7 @@ def test_help_lists_all_commands_and_those_of_tarp() -> None:
         (["ls", "a.tar", "-m", "-t"], "not both"),
         (["concat", "a.tar", "-o", "no/b.tar"], "there is no folder no"),
         (["concat", "a.tar", "-o", "."], "it is a folder"),
-        (["concat", "a.tar", "-o", "s3://bucket/b.tar"], "local files"),
+        (["concat", "a.tar", "-o", "http://127.0.0.1:9/b.tar"], "local files"),
         (["concat", "a.tar", "-o", "a.tar"], "a.tar: it is there already; --force"),
         (["concat", "a.tar", "-o", "b.tar", "--keys", "{nothing}"], "--keys has places"),
         (["concat", "a.tar", "-o", "b.tar", "--fields", "jpg,,cls"], "--fields"),
@@ -891,3 +891,37 @@ def test_descriptors_of_a_thousand_shards_are_few(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert "150 samples" in done.err
+
+
+# ---- stores
+
+
+def test_shards_are_written_to_stores(tmp_path: Path) -> None:
+    source = numbers(tmp_path / "a.tar", range(10))
+    store = f"memory://{tmp_path.name}"
+    good("concat", source, "-o", f"{store}/b.tar")
+    good("split", source, "-o", f"{store}/c-%d.tar", "--maxcount", "4")
+    expected = keys(source)
+    assert [sample["__key__"] for sample in urls(f"{store}/b.tar") | tarsamples] == expected
+    assert [sample["__key__"] for sample in urls(f"{store}/c-{{0..2}}.tar") | tarsamples] == expected
+    again = streamwds("concat", source, "-o", f"{store}/b.tar")
+    assert (again.status, again.err) == (
+        2,
+        f"streamwds: {store}/b.tar: it is there already; --force writes over it\n",
+    )
+    again = streamwds("split", source, "-o", f"{store}/c-%d.tar", "--maxcount", "4")
+    assert (again.status, again.err) == (
+        1,
+        f"streamwds: {store}/c-0.tar: it is there already; --force writes over it\n",
+    )
+    good("split", source, "-o", f"{store}/c-%d.tar", "--maxcount", "4", "--force")
+    good("concat", source, "-o", f"{store}/b.tar", "--force")
+
+
+@pytest.mark.parametrize("name", ["pipe:cat > b.tar", "http://127.0.0.1:9/b.tar", "nosuch://a/b.tar"])
+def test_where_no_shards_can_be_written(name: str, tmp_path: Path) -> None:
+    source = numbers(tmp_path / "a.tar", range(3))
+    done = streamwds("concat", source, "-o", name)
+    assert done.status == 2
+    assert "shards are written to local files, and to stores" in done.err
+    assert sorted(below(tmp_path)) == ["a.tar"]

@@ -53,7 +53,7 @@ Output = Annotated[
         "-o",
         metavar="OUT",
         help="What is written: one shard (a.tar, a.tar.gz), shards with a place for their number (a-%06d.tar), "
-        "or - for standard output.",
+        "objects in a store (s3://…), or - for standard output.",
         show_default=False,
     ),
 ]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
 
-from streamwds import ShardWriter, TarWriter
+from streamwds import Gopen, ShardWriter, TarWriter
 from streamwds.cli.sources import path_of
 from streamwds.cli.telling import UsageError, count, machine, say, size
-from streamwds.errors import DuplicateKeyError, StreamwdsError
+from streamwds.errors import DuplicateKeyError, StreamwdsError, WriteError
 from streamwds.shards.local import scheme_of
 from streamwds.shards.urls import shard_name
 from streamwds.tar.shard_names import places, shard_namer
@@ -56,16 +57,16 @@ class Output:
                 raise UsageError("--json is printed to standard output, and so are shards with -o -: one or the other")
             if sys.stdout.isatty():
                 raise UsageError("standard output is a terminal, and a tar is nothing to look at: -o FILE, or > FILE")
-        elif path_of(self.name) is None:
-            raise UsageError(f"{scheme_of(self.name)}: shards are written to local files; -o - writes a stream")
-        elif os.path.isdir(self.name):
+        elif not self.remote and os.path.isdir(self.name):
             raise UsageError("it is a folder; give a shard's name in it", url=self.name)
-        elif not os.path.isdir(folder := os.path.dirname(self.name) or "."):
+        elif not self.remote and not os.path.isdir(folder := os.path.dirname(self.name) or "."):
             raise UsageError(f"there is no folder {folder}", url=self.name)
         if not self.numbered and (self.maxcount or self.maxsize):
             raise UsageError(f"several shards need a place for their number: -o 'out-%06d.tar', not {self.name!r}")
         if self.numbered:
             self._check_pattern()
+        if self.remote:
+            self._check_store()
         there = self.paths()
         if there and not self.force:
             raise UsageError("it is there already; --force writes over it", url=there[0])
@@ -78,6 +79,20 @@ class Output:
     def numbered(self) -> bool:
         return self.name != "-" and bool(places(self.name))
 
+    @property
+    def remote(self) -> bool:
+        """Whether it is written to a store."""
+        return self.name != "-" and path_of(self.name) is None
+
+    def _check_store(self) -> None:
+        try:
+            Gopen().place(shard_namer(self.name)(0) if self.numbered else self.name)
+        except WriteError as error:
+            raise UsageError(
+                f"{scheme_of(self.name)}: shards are written to local files, and to stores that replace an object at "
+                "once (s3, gs, az …); -o - writes a stream"
+            ) from error
+
     def _check_pattern(self) -> None:
         try:
             shard_namer(self.name)
@@ -85,7 +100,9 @@ class Output:
             raise UsageError(str(error)) from error
 
     def paths(self) -> list[str]:
-        """The shards that are there under these names."""
+        """The shards that are there under these names (of numbered ones in a store, none: they aren't listed)."""
+        if self.remote:
+            return [] if self.numbered or Gopen().place(self.name).size() is None else [self.name]
         if not self.numbered:
             return [self.name] if self.name != "-" and os.path.lexists(self.name) else []
         name, folder = shard_namer(self.name), os.path.dirname(self.name)
@@ -115,6 +132,18 @@ class Output:
         else:
             say(f"wrote {count(wrote.samples, 'sample')} to {count(wrote.shards, 'shard')}, {size(wrote.bytes)}")
 
+    def _names(self) -> Callable[[int], str]:
+        """The name of each shard by its number; in a store it is asked for in its turn whether one is there."""
+        names = shard_namer(self.name)
+
+        @functools.cache  # (the writer asks again when it was written)
+        def free(number: int) -> str:
+            if Gopen().place(names(number)).size() is not None:
+                raise WriteError("it is there already; --force writes over it", url=names(number))
+            return names(number)
+
+        return free if self.remote and not self.force else names
+
     def _streamed(self, samples: Iterable[Mapping[str, Any]], options: dict[str, Any]) -> _Wrote:
         number = taken = 0
         with TarWriter(sys.stdout.buffer, **options) as writer:
@@ -129,7 +158,7 @@ class Output:
         limited = self.numbered and not ends
         maxcount = self.maxcount or MAXCOUNT if limited else sys.maxsize
         maxsize = self.maxsize or MAXSIZE if limited else float("inf")
-        name = shard_namer(self.name) if self.numbered else lambda number: self.name  # pyright: ignore[reportUnknownLambdaType]
+        name = self._names() if self.numbered else lambda number: self.name  # pyright: ignore[reportUnknownLambdaType]
         with ShardWriter(name, maxcount, maxsize, names.append, **options) as writer:
             for number, sample in enumerate(samples, start=1):
                 writer.write(sample)
