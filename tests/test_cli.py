@@ -232,6 +232,11 @@ def test_who_reads_no_more_is_not_told(command: str, tmp_path: Path) -> None:
 # ---- interrupted
 
 
+def interruptible() -> None:
+    """Have a process heed SIGINT, which is ignored, also by children, where tests run in the background of a shell."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize(
     "command", [["concat", "-", "-o", "out.tar"], ["reshard", "-", "-o", "out-%d.tar"], ["sort", "-", "-o", "out.tar"]]
@@ -242,8 +247,14 @@ def test_what_is_interrupted_leaves_nothing_half(
     (tmp_path / "temporary").mkdir()
     data = by_stdlib((f"{n:04d}.bin", bytes(50_000)) for n in range(60))
     environment = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
-    running = subprocess.Popen([*PROGRAM, *command], stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
-    with running:
+    running = subprocess.Popen(
+        [*PROGRAM, *command],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        preexec_fn=interruptible,
+    )
+    with running, at_most(60):
         assert running.stdin is not None
         assert running.stderr is not None
         running.stdin.write(data)  # (all but what a pipe holds was read when this is done, and so writing has begun)
@@ -262,7 +273,8 @@ def test_a_command_that_runs_ends_with_us(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     command = f"exec 3> {tmp_path}/fifo; echo ready >&3; sleep 600; echo late > sample.txt"
     args = ["proc", "a.tar", "-o", "b.tar", "-j", "2", "-c", command]
-    with subprocess.Popen([*PROGRAM, *args], stderr=subprocess.PIPE, text=True) as running, at_most(60):
+    started = subprocess.Popen([*PROGRAM, *args], stderr=subprocess.PIPE, text=True, preexec_fn=interruptible)
+    with started as running, at_most(60):
         fifo = os.open(tmp_path / "fifo", os.O_RDWR)
         said = b""
         while said != b"ready\n" * 2:
