@@ -382,6 +382,8 @@ def as_one(steps: Sequence[Step[Any, Any]]) -> Step[Any, Any] | None:
 
 def test_only_decode_and_what_hands_its_values_on_are_joined() -> None:
     stages: list[wds.Stage[Any, Any]] = [
+        wds.decode() | wds.batched(4),
+        wds.decode() | wds.to_tuple("jpg"),
         wds.decode("rgb") | wds.shuffle(9),
         wds.decode("rgb") | wds.map(dict),
         wds.decode("rgb") | wds.select(len),

@@ -198,7 +198,8 @@ class Decode(Lifted[Sample, Sample]):
         return self.threads == 1
 
     def joined(self, following: Step[Any, Any]) -> Step[Any, Any] | None:
-        return DecodeOn(self).joined(following)
+        pictures = any(isinstance(decoder, str) for decoder in self.decoders)  # (nothing else is made in a place)
+        return DecodeOn(self).joined(following) if pictures else None
 
     def open(self, run: Run, upstream: Upstream, at: At) -> Iterator[Pair]:
         if self.threads == 1:
