@@ -17,7 +17,7 @@ from streamwds.errors import SourceError
 from streamwds.handlers import Guard
 from streamwds.steps import Pair
 
-__all__ = ["AHEAD", "in_order", "pairs_in_order"]
+__all__ = ["AHEAD", "in_order", "mark_ours", "may_wait", "pairs_in_order"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -28,8 +28,17 @@ AHEAD = 2
 _here = threading.local()
 
 
-def _mark_worker() -> None:
-    _here.works = True
+def mark_ours() -> None:
+    """Say that this thread is one of the package's."""
+    _here.ours = True
+
+
+def may_wait() -> bool:
+    """Whether this thread may wait for one of ours to end: whoever happens to collect an iterator as garbage closes it.
+
+    One of ours may not: it could be the one waited for, or that could wait for it.
+    """
+    return not hasattr(_here, "ours")
 
 
 def in_order(
@@ -58,7 +67,7 @@ def in_order(
     ended = False
     begun = 0  # (of the pending, for certain)
     owner = os.getpid()
-    pool = ThreadPoolExecutor(threads - 1, "streamwds", _mark_worker)
+    pool = ThreadPoolExecutor(threads - 1, "streamwds", mark_ours)
     try:
         while True:
             while not ended and len(pending) <= ahead:
@@ -90,8 +99,7 @@ def in_order(
             raise failed
     finally:
         failed = None  # (else error and frame keep each other)
-        # (a thread of ours comes here if it happens to collect the iterator as garbage, and can't wait for itself)
-        pool.shutdown(wait=os.getpid() == owner and not hasattr(_here, "works"), cancel_futures=True)
+        pool.shutdown(wait=os.getpid() == owner and may_wait(), cancel_futures=True)
 
 
 def _help(function: Callable[[T], R], pending: deque[tuple[T, Future[R]]], begun: int) -> int:

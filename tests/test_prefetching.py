@@ -308,3 +308,22 @@ def test_leaving_while_a_server_is_away(fault: Fault, opener: Gopen) -> None:
         until(lambda: len(server.requests) >= 4)
         del stream
         assert threads() == 0
+
+
+def test_a_thread_that_collects_its_own_iterator_does_not_wait_for_itself() -> None:
+    """Garbage is collected on whatever thread: here on one that reads ahead for the iterator that is garbage."""
+    holder: list[Any] = []
+    asked, collected = threading.Event(), threading.Event()
+
+    def hold(url: str) -> None:
+        if url == NAMES[1] and asked.wait(10):
+            holder.clear()
+            collected.set()
+
+    shards = store(hold)
+    holder.append(iter(urls(NAMES) | tarsamples(opener=shards, prefetch=1)))
+    next(holder[0])
+    asked.set()
+    assert collected.wait(10)
+    until(lambda: threads() == 0)
+    assert holder == []

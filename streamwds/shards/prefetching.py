@@ -20,6 +20,7 @@ from streamwds.errors import OpenError, SourceError
 from streamwds.shards.opening import Opener, Shard, open_url, shard_of
 from streamwds.stage import Stage, maker
 from streamwds.steps import At, Pair, Run, Step, Upstream, option
+from streamwds.threads import mark_ours, may_wait
 from streamwds.values import code
 
 __all__ = ["BUFFER", "PrefetchShards", "check_ahead", "prefetch_shards", "read_ahead"]
@@ -57,6 +58,7 @@ class _Fetched(io.RawIOBase):
     # ---- in the thread
 
     def _fetch(self) -> None:
+        mark_ours()
         try:
             with contextlib.closing(self._shard.open()) as file:
                 with self._changed:
@@ -141,7 +143,7 @@ class _Fetched(io.RawIOBase):
     def close(self) -> None:
         if not self.closed:
             self.stop()
-            if os.getpid() == self._owner:
+            if os.getpid() == self._owner and may_wait():
                 self._thread.join()
         super().close()
 
