@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from functools import reduce
+from itertools import islice
 from operator import or_
 from typing import Any
 
@@ -117,4 +118,5 @@ def test_shuffle_reads_ahead_by_its_size_at_most(
 @given(sources(kinds=("number",)), st.integers(0, 40))
 def test_a_consumer_may_stop_anywhere(source: tuple[Any, str], n: int) -> None:
     stream = source[0] | thinned | shuffle(4) | in_runs
-    assert list(zip(range(n), stream)) == list(enumerate(stream))[:n]
+    items, error = outcome(lambda: stream)
+    assert outcome(lambda: islice(stream, n)) in [(items[:n], None), (items[:n], error)]
