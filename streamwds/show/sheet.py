@@ -111,7 +111,7 @@ def _draw_picture(sheet: Image.Image, tile: Tile, left: int, top: int) -> None:
 
 def _font(size: int, text: str) -> Any:
     """Pillow's own font, which has few letters beyond ASCII; for others one of the system's, if there is one."""
-    for name in () if text.isascii() else FONTS:
+    for name in () if all(letter.isascii() or letter in "°…" for letter in text) else FONTS:
         with contextlib.suppress(OSError):
             return ImageFont.truetype(name, size)
     return ImageFont.load_default(size)
