@@ -29,6 +29,7 @@ T = TypeVar("T")
 BLOCK = 8 << 20  # what a store is asked for at a time
 MARKS = ("size", "etag", "generation", "version", "versionid", "md5", "md5hash", "mtime", "lastmodified", "updated")
 FINAL = (PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError, TypeError, ValueError)
+# (errors that trying again won't mend; by NotImplementedError fsspec tells what a store can't do at all)
 IN_PLACE = {"file", "local", "ftp", "sftp", "ssh", "smb", "hdfs", "webhdfs", "arrow_hdfs"}  # (files, which grow)
 AT_ONCE = {"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss"}  # (objects: replaced whole, seen by all)
 

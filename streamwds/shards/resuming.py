@@ -44,7 +44,7 @@ class Connection(Protocol):
 
     def read(self, size: int) -> bytes:
         """Some bytes, b"" at the end of the whole; a `Passing` where there are more, and none come."""
-        raise NotImplementedError
+        ...
 
     def close(self) -> None:
         """Give it up."""
@@ -59,11 +59,11 @@ class Known(Protocol):
     @property
     def size(self) -> int | None:
         """How many bytes it has in all, as far as that was said."""
-        raise NotImplementedError
+        ...
 
     def connect(self, at: int) -> Connection:
         """A way to its bytes from an offset on; a `Passing` where trying again may help."""
-        raise NotImplementedError
+        ...
 
 
 class Tries:

@@ -17,7 +17,7 @@ class Target(Protocol):
 
     def write(self, data: Any, /) -> int:
         """Take all of the bytes; how many they are."""
-        raise NotImplementedError
+        ...
 
     def publish(self, *, fsync: bool = False) -> None:
         """It is complete: let it appear under its name; with `fsync`, only when nothing but its disk can lose it."""
